@@ -1,0 +1,85 @@
+"""Optimisers and learning-rate schedules do what their formulas say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainables.tiny import tiny_config, tiny_trial, trained
+from trainables import train
+from trainables.evaluate import Evaluation
+from trainables.optimizers import build_optimizer
+
+
+def test_learning_rates_follow_the_cosine_to_zero(data):
+    rows = trained(tiny_trial(data, schedule="cosine", epochs=5)).history
+    expected = [0.01 * (1 + math.cos(math.pi * epoch / 5)) / 2 for epoch in range(5)]
+    assert [row["lr"] for row in rows] == pytest.approx(expected)
+
+
+def test_learning_rates_fall_every_few_epochs(data):
+    rows = trained(
+        tiny_trial(data, schedule="step", schedule_step=2, schedule_factor=0.1, epochs=5)
+    ).history
+    assert [row["lr"] for row in rows] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4])
+
+
+def test_learning_rates_fall_after_so_many_epochs_without_improvement(data, monkeypatch):
+    script = [0.2, 0.3, 0.3, 0.2, 0.4, 0.1, 0.1, 0.1, 0.1]
+    trial = tiny_trial(data, schedule="plateau", schedule_step=2, schedule_factor=0.5, epochs=9)
+    monkeypatch.setattr(train, "evaluate", lambda *_: Evaluation(1.0, script[trial.epoch], 0.5))
+    rates = [row["lr"] / 0.01 for row in trained(trial).history]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "step"), [("adam", 0.01), ("adamw", 0.01 * 0.1 * 2.0), ("sgd", 0.01 * 0.1 * 2.0)]
+)
+def test_weight_decay_without_a_gradient_moves_a_weight_as_the_optimiser_defines(optimizer, step):
+    """Adam sees decay as a gradient and normalises it to a step of lr: what drives AutoReLU's w."""
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(2.0)
+    layer.weight.grad = torch.zeros(1, 1)
+    config = tiny_config(optimizer=optimizer, lr=0.01, weight_decay=0.1).training
+    build_optimizer(layer, config).step()
+    assert 2.0 - layer.weight.item() == pytest.approx(step, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_equals_its_published_formula(optimizer):
+    """Kingma and Ba's Algorithm 1 in double precision; decay as L2, or decoupled (AdamW)."""
+    lr, decay, beta1, beta2, eps = 0.01, 0.1, 0.8, 0.9, 1e-3
+    source = np.random.default_rng(0)
+    layer = torch.nn.Linear(50, 1, bias=False)
+    w = layer.weight.detach().numpy().astype(np.float64)[0]
+    config = tiny_config(
+        optimizer=optimizer, lr=lr, weight_decay=decay, beta1=beta1, beta2=beta2, eps=eps
+    )
+    adam = build_optimizer(layer, config.training)
+    m, v = np.zeros(50), np.zeros(50)
+    steps = 5
+    for t in range(1, steps + 1):
+        gradient = source.normal(size=50).astype(np.float32)
+        layer.weight.grad = torch.from_numpy(gradient.copy())[None]
+        adam.step()
+        g = gradient.astype(np.float64) + (decay * w if optimizer == "adam" else 0)
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        step = lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        w = w * (1 - lr * decay if optimizer == "adamw" else 1) - step
+    # Per step: a weight (below 1) is rounded a few times, a step (below 3·lr) some ten times.
+    tolerance = steps * np.finfo(np.float32).eps * (3 + 10 * 3 * lr)
+    np.testing.assert_allclose(layer.weight.detach().numpy()[0], w, rtol=0, atol=tolerance)
+
+
+def test_optimisers_get_every_configured_number(data):
+    adam = tiny_trial(data, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.2)._optimizer
+    assert isinstance(adam, torch.optim.Adam)
+    group = adam.param_groups[0]
+    assert (group["lr"], group["betas"], group["eps"]) == (0.01, (0.8, 0.9), 1e-3)
+    assert group["weight_decay"] == 0.2
+    sgd = tiny_trial(data, optimizer="sgd", momentum=0.5, weight_decay=0.2)._optimizer
+    assert isinstance(sgd, torch.optim.SGD)
+    assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["weight_decay"]) == (0.5, 0.2)

@@ -1,0 +1,42 @@
+"""Accuracy and macro-F1 from a confusion matrix; numpy only."""
+
+# N images, K classes
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+
+
+def confusion(true_N: Counts, predicted_N: Counts, num_classes: int) -> Counts:
+    """Return how often each true class (row) was predicted as each class (column).
+
+    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    cells_N = true_N * num_classes + predicted_N
+    counts = np.bincount(cells_N, minlength=num_classes * num_classes)
+    return counts.reshape(num_classes, num_classes)
+
+
+def accuracy(confusion_KK: Counts) -> float:
+    """Return the share of images predicted as their true class."""
+    return float(np.trace(confusion_KK) / confusion_KK.sum())
+
+
+def macro_f1(confusion_KK: Counts) -> float:
+    """Return the mean over all classes of F1 = 2·TP / (2·TP + FP + FN).
+
+    Every class of the data set counts equally, and one that is neither present nor predicted
+    counts as 0: scikit-learn's `f1_score(labels=all, average="macro", zero_division=0)`.
+
+    >>> macro_f1(np.array([[1, 1], [0, 1]]))
+    0.6666666666666666
+    """
+    true_positives_K = np.diag(confusion_KK)
+    denominator_K = confusion_KK.sum(axis=0) + confusion_KK.sum(axis=1)  # 2·TP + FP + FN
+    f1_K = 2 * true_positives_K / np.maximum(denominator_K, 1)
+    return float(f1_K.mean())

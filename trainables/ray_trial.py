@@ -1,0 +1,101 @@
+"""The one file of this package that knows Ray: a trial as a Ray Tune class Trainable.
+
+One call of `step` is one epoch. The trial's own folder, not Ray's checkpoints, carries its state:
+`step` has written the epoch before it returns it. Whoever starts the trial again, in whatever
+process, therefore continues after the last finished epoch, and first hands over again the rows
+that the driver has not acknowledged. Delivery is at least once; the driver drops what it knows.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray import tune
+
+from trainables.config import TrialConfig
+from trainables.data.packed import PackedData
+from trainables.rows import EpochRow
+
+
+class RayTrial(tune.Trainable):  # type: ignore[misc]
+    """Trains one trial, an epoch a step.
+
+    Tune's `config` holds: `number`; `trial` (a `TrialConfig` as a dict); `data` (packed folder)
+    and `limit` (images per split or None); `folder` (the trial's own, absolute); `acknowledged`
+    (epochs that the driver has already recorded).
+
+    A result holds `number`, `epoch`, `row` (the epoch's metrics as JSON text), `startup_s` (age of
+    this process when it first trained; 0.0 in a reused one), `device` and `worker`.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Remember what to train; torch is imported by the first step, which may be retried."""
+        self._assignment = config
+        self._trial: Any = None
+        self._unsent: list[EpochRow] = []
+        self._startup_s = time.time() - psutil.Process().create_time()
+
+    def step(self) -> dict[str, Any]:
+        """Return the next epoch that the driver has not acknowledged, training it if need be."""
+        if self._trial is None:
+            self._begin()
+        if not self._unsent:
+            row = self._trial.run_epoch()
+            if row["best_epoch"] == row["epoch"]:
+                self._trial.save_best(self._folder)
+            self._trial.save(self._folder)
+            self._unsent.append(row)
+        row = self._unsent.pop(0)
+        return {
+            "number": self._assignment["number"],
+            "epoch": row["epoch"],
+            "row": json.dumps(row, allow_nan=False),
+            "startup_s": self._startup_s,
+            "device": self._trial.device_name,
+            "worker": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
+        }
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in this process; nothing of the last one is kept."""
+        self.cleanup()
+        self.setup(new_config)
+        self._startup_s = 0.0
+        return True
+
+    def cleanup(self) -> None:
+        """Release the trial's memory, also on the GPU."""
+        self._trial = None
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _begin(self) -> None:
+        import torch
+
+        from trainables.state import CorruptCheckpoint, remove_state
+        from trainables.train import Trial
+
+        assignment = self._assignment
+        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        self._folder = Path(assignment["folder"])
+        trial = Trial(
+            TrialConfig.model_validate(assignment["trial"]),
+            PackedData.open(Path(assignment["data"])),
+            assignment["limit"],
+            device,
+        )
+        try:
+            trial.load(self._folder)
+        except CorruptCheckpoint:  # an epoch is a pure function: train them again, to the same bits
+            remove_state(self._folder)
+        self._unsent = trial.history[assignment["acknowledged"] :]
+        self._trial = trial
