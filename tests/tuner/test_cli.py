@@ -1,0 +1,365 @@
+"""The command line: exit statuses, one-line errors, what is imported, what is printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search_spaces.space import known_spaces
+from tests.search_spaces.test_yaml_file import YAMLISH
+from tests.tuner.made_runs import make_run
+from tests.tuner.test_spec import KNOB_NAMES, TEXTS, plausible_sets
+from tuner.cli import COMMANDS, cli
+from tuner.cli.search import flags_given, parse_ranges, parse_sets
+from tuner.record import Record
+from tuner.spec import FLAGS
+
+ROOT = Path(__file__).resolve().parents[2]
+CURVES = [
+    ({"T": 2}, [0.2, 0.5, 0.4], "completed"),
+    ({"T": 3}, [0.3], "pruned"),
+    ({"T": 4}, [0.6, 0.9], "crashed"),
+]
+
+
+def tuner(*arguments: str) -> Result:
+    """Run a command line in this process."""
+    return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+
+
+def refused(*arguments: str) -> str:
+    """Return the one line that a wrong command line gets on stderr, with exit status 2."""
+    result = tuner(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Return a folder with one finished and one interrupted run."""
+    make_run(tmp_path / "runs" / "first", CURVES)
+    interrupted = [({"T": 5}, [0.1], "waiting")]
+    make_run(tmp_path / "runs" / "second", interrupted, state="interrupted", reason="interrupted")
+    return tmp_path / "runs"
+
+
+def imported_by(code: str) -> set[str]:
+    text = f"import sys\n{code}\nprint('MODULES', *sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return set(result.stdout.partition("MODULES")[2].split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "from tuner.cli import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
+    heavy = {"torch", "ray", "optuna", "pydantic", "rich", "numpy", "ruamel.yaml", "asyncio"}
+    assert imported_by(code) & heavy == set()
+
+
+def test_commands_that_need_no_torch_or_ray_import_neither() -> None:
+    for module in ("runs", "explain", "machine"):
+        loaded = imported_by(f"import tuner.cli.{module}")
+        assert loaded & {"torch", "ray", "optuna"} == set(), module
+
+
+def test_help_answers_at_once() -> None:
+    # 0.05 s on an idle machine; 2 s leave room for a busy one.
+    durations_s = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "tuner", "--help"], cwd=ROOT, check=True, capture_output=True
+        )
+        durations_s.append(time.perf_counter() - began_s)
+    assert sorted(durations_s)[2] < 2.0
+
+
+def test_the_list_of_commands_says_what_each_command_says() -> None:
+    text = tuner("--help").stdout
+    for name, (_, line) in COMMANDS.items():
+        assert f"{name} " in text
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert (command.help or "").splitlines()[0] == line
+        assert "--debug" in tuner(name, "--help").stdout
+
+
+@pytest.mark.parametrize("command", ["--help", *(f"{name} --help" for name in COMMANDS)])
+def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
+    for line in tuner(*command.split()).stdout.splitlines():
+        assert len(line) <= 80 or "[auto|packed" in line
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("rnu", "Unknown command 'rnu'. Did you mean 'run'?"),
+        ("run --nope", "No such option"),
+        ("run extra", "unexpected extra argument"),
+        ("run --space periodc_T", "Did you mean 'periodic_T'?"),
+        ("run --preset quik", "Did you mean 'quick'?"),
+        ("run --sampler tp", "sampler must be one of tpe, random"),
+        ("run --scheduler ash", "scheduler must be one of asha, median, none"),
+        ("run --trials 0", "trials must be a whole number from 1 to 1000000, but got 0 (--trials)"),
+        ("run --trials many", "but got 'many' (--trials)"),
+        ("run --epochs 1.5", "but got 1.5 (--epochs)"),
+        ("run --gpus-per-trial 0.3", "must divide 1"),
+        ("run --audit 2", "audit must be a number from 0 to 1, but got 2 (--audit)"),
+        ("run --set T=0", "T must be a whole number of at least 1, but got 0"),
+        ("run --set T=-1", "but got -1"),
+        ("run --set T=2.5", "but got 2.5"),
+        ("run --set T=13", "T must be at most the number of epochs (12), but got 13"),
+        ("run --set T", "--set needs NAME=VALUE, such as T=3, but got 'T'."),
+        ("run --set =3", "--set needs NAME=VALUE"),
+        ("run --set T=[", "Not valid YAML"),
+        ("run --set T=1 --set T=2", "--set T is given twice"),
+        ("run --set Tt=1", "Did you mean 'T'?"),
+        ("run --set position=bn3", "position must be one of bn1, bn2, shortcut, all"),
+        ("run --space dynamic --set Constant=0", "Constant must be a number greater than 0"),
+        ("run --space dynamic --set w_init=1", "w_init must be a number greater than 0 and less"),
+        ("run --range T=2", "--range needs NAME=LOW:HIGH"),
+        ("run --range T=a:b", "low of T must be a whole number"),
+        ("run --range T=1:100", "T must stay within 1:6"),
+        ("run --name a/b", "--name must be 1 to 100 letters"),
+        ("run --name first", "Run 'first' exists"),
+        ("run --space periodic --sampler cmaes", "Sampler cmaes searches numbers only"),
+        ("run --format csv", "'csv' is not one of"),
+        ("resume frist", "Unknown run 'frist'. Did you mean 'first'?"),
+        ("resume first --more-trials 0", "--more-trials must be a whole number of at least 1"),
+        ("resume first --more-gpu-hours x", "--more-gpu-hours must be a number greater than 0"),
+        ("status frist", "Did you mean 'first'?"),
+        ("export frist -o x.csv", "Did you mean 'first'?"),
+        ("tensorboard first", "has no curves yet"),
+        ("show periodc_T", "Unknown space or run 'periodc_T'. Did you mean 'periodic_T'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(runs: Path, line: str, part: str) -> None:
+    before = sorted(runs.parent.rglob("*"))
+    first, *rest = line.split()
+    takes_runs = first in COMMANDS
+    told = refused(first, *rest, *(["--runs", str(runs)] if takes_runs else []))
+    assert part in told
+    assert sorted(runs.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a:\n\tb: 1", "c.yaml, line 2"),
+        ("epochs: 3\nepochs: 4", "duplicate key"),
+        ("epochs: !!python/object/apply:os.system ['true']", "python"),
+        ("budget: {trials: 0}", "c.yaml, budget.trials"),
+        ("nonsense: 1", "Unknown field 'nonsense'"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(tmp_path: Path, text: str, part: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert part in refused("run", "--dry-run", "--config", str(tmp_path / "c.yaml"))
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = tuner("run", "--trials", "0", "--debug")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+def test_an_unexpected_error_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("tuner.cli.explain.known_spaces", broken)
+    result = tuner("spaces")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Unexpected error: RuntimeError: two lines; --debug shows the traceback.\n"
+    )
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m tuner show dynamic | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("space", known_spaces())
+def test_a_dry_run_writes_nothing(tmp_path: Path, space: str) -> None:
+    runs, cache = tmp_path / "runs", tmp_path / "cache"
+    result = tuner(
+        "run", "--dry-run", "--space", space, "--runs", str(runs), "--cache", str(cache),
+        "--format", "json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    planned = json.loads(result.stdout)
+    assert planned["trials"] == 16
+    assert planned["writes"]["run"].startswith(str(runs))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flags_reach_the_fields_that_they_name() -> None:
+    given_ = {"trials": "3", "seeds": "fixed", "audit": "0.5", "address": "1e3", "data": "x"}
+    assert flags_given(given_) == {
+        "budget": {"trials": 3}, "seeds": "fixed", "scheduler": {"audit": 0.5},
+        "resources": {"address": "1e3"}, "data": {"source": str(Path("x").absolute())},
+    }  # fmt: skip
+    assert flags_given({"data": "synthetic"}) == {"data": {"source": "synthetic"}}
+
+
+def test_values_of_set_are_yaml_1_2() -> None:
+    texts = ["T=3", "lr=1e-3", "stem=small", "stages=[1, 2]", "augment=no", "max_loss=~"]
+    assert parse_sets(texts) == {
+        "T": 3, "lr": 0.001, "stem": "small", "stages": [1, 2], "augment": "no", "max_loss": None,
+    }  # fmt: skip
+    assert parse_ranges(["T=2:20", "lr = 1e-5 : 1e-3"]) == {
+        "T": ("2", "20"), "lr": ("1e-5", "1e-3"),
+    }  # fmt: skip
+
+
+def test_list_prints_every_run_in_every_format(runs: Path) -> None:
+    table = tuner("list", "--runs", str(runs)).stdout
+    assert [line.split()[0] for line in table.splitlines()] == ["run", "first", "second"]
+    rows = json.loads(tuner("list", "--runs", str(runs), "--format", "json").stdout)
+    assert [(row["run"], row["state"], row["best"]) for row in rows] == [
+        ("first", "finished", 0.5),
+        ("second", "interrupted", None),
+    ]
+    text = tuner("list", "--runs", str(runs), "--format", "csv").stdout
+    assert [row["run"] for row in csv.DictReader(io.StringIO(text))] == ["first", "second"]
+
+
+def test_a_damaged_run_does_not_hide_the_others(runs: Path) -> None:
+    (runs / "third").mkdir()
+    (runs / "third" / "record.db").write_text("no database")
+    rows = json.loads(tuner("list", "--runs", str(runs), "--format", "json").stdout)
+    assert {row["run"]: row["state"] for row in rows}["third"] == "unreadable"
+    assert len(rows) == 3
+
+
+def test_status_shows_counts_best_and_cost(runs: Path) -> None:
+    text = tuner("status", "first", "--runs", str(runs)).stdout
+    assert "1 completed" in text
+    assert "best 0.5000" in text
+    found = json.loads(tuner("status", str(runs / "first"), "--format", "json").stdout)
+    assert found["cost"]["epochs"] == 6
+    assert found["running"] == []
+
+
+def test_watching_a_run_that_has_ended_prints_its_summary(runs: Path) -> None:
+    result = tuner("status", "first", "--watch", "--runs", str(runs))
+    assert result.exit_code == 3  # one trial crashed
+    assert "score   0.5000" in result.stdout
+
+
+def test_show_explains_a_space_and_a_run(runs: Path) -> None:
+    space = tuner("show", "dynamic").stdout
+    for part in ("Constant", "on a log scale", "Paper section", "Allowed:", "(dynamic)"):
+        assert part in space
+    run = tuner("show", "first", "--runs", str(runs)).stdout
+    for part in ("Best trials", "Failed trials (1)", "out of memory", "digest", "T=2"):
+        assert part in run
+    facts = json.loads(tuner("show", "first", "--runs", str(runs), "--format", "json").stdout)
+    assert len(facts["trial_rows"]) == 3
+
+
+def test_export_writes_the_trials_of_several_runs(runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    result = tuner("export", "first", "second", "-o", str(path), "--runs", str(runs))
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    rows = list(csv.DictReader(path.open()))
+    assert [row["knob.T"] for row in rows] == ["2", "3", "4", "5"]
+    text = tuner("export", "first", "-o", "-", "--format", "json", "--runs", str(runs)).stdout
+    assert len(json.loads(text)) == 3
+
+
+def test_run_prints_one_object_and_the_status_of_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is replaced by one that leaves a made run; its own tests run it for real."""
+
+    def start(spec: Any, *, runs: Path, name: str, command: list[str], **rest: Any) -> Path:
+        rest["notice"]("packing")
+        assert command[:2] == ["tuner", "run"]
+        return make_run(runs / name, CURVES, spec=spec)
+
+    monkeypatch.setattr("tuner.engine.start", start)
+    result = tuner("run", "--runs", str(tmp_path), "--name", "n", "--format", "json")
+    assert result.exit_code == 3
+    assert result.stderr == "packing\n"
+    found = json.loads(result.stdout)
+    assert {"run", "folder", "state", "trials", "best", "cost"} <= set(found)
+    assert set(found["best"]) >= {"config", "score", "test_score", "epoch"}
+    with Record.open(tmp_path / "n") as record:
+        assert record.run().spec["space"]["name"] == "periodic_T"
+
+
+OPTIONS = [flag for path, flag in FLAGS.items() if path != "data.source"]
+ARGUMENTS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([*OPTIONS, "--space", "--preset", "--name", "--set", "--range"]),
+                  TEXTS | st.sampled_from([*known_spaces(), "quick", "T=3", "T=2:4"])),
+        st.tuples(st.just("--set"), st.builds("{}={}".format, st.sampled_from(KNOB_NAMES), TEXTS)),
+        st.tuples(st.just("--range"),
+                  st.builds("{}={}:{}".format, st.sampled_from(KNOB_NAMES), TEXTS, TEXTS)),
+    ),
+    max_size=4,
+)  # fmt: skip
+QUIET = settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def dry_run(folder: Path, *arguments: str) -> None:
+    """A dry run ends with status 0 or 2 and one line, and writes nothing."""
+    result = tuner("run", *arguments, "--dry-run", "--runs", str(folder / "runs"))
+    assert result.exit_code in (0, 2)
+    if result.exit_code:
+        assert len(result.stderr.splitlines()) == 1
+    assert not (folder / "runs").exists()
+
+
+@QUIET
+@given(pairs=ARGUMENTS)
+def test_no_arguments_give_a_traceback(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
+    arguments = [f"{flag}={text}" for flag, text in pairs]
+    dry_run(tmp_path, *(text for text in arguments if "\0" not in text))  # argv cannot hold it
+
+
+@QUIET
+@given(space=st.sampled_from(known_spaces()), sets=plausible_sets(3))
+def test_no_plausible_values_give_a_traceback(
+    tmp_path: Path, space: str, sets: dict[str, Any]
+) -> None:
+    dry_run(tmp_path, "--space", space, *(f"--set={k}={json.dumps(v)}" for k, v in sets.items()))
+
+
+@QUIET
+@given(text=YAMLISH, flag=st.sampled_from(["--config", "--space"]))
+def test_no_file_gives_a_traceback(tmp_path: Path, text: str, flag: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    dry_run(tmp_path, flag, str(path))
+
+
+def test_version_and_module_entry(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tuner", "spaces", "--format", "csv"],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "80"}, check=True,
+    )  # fmt: skip
+    assert result.stdout.splitlines()[0] == "space,arm,knobs,summary"
+    assert len(result.stdout.splitlines()) == 1 + len(known_spaces())

@@ -1,0 +1,99 @@
+"""The dry run: expected epochs against bounds and closed forms, cost against a recorded run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuner.made_runs import make_run, quick
+from tuner.plan import Plan, plan
+from tuner.spec import RunSpec, build_spec
+
+
+def planned(spec: RunSpec, others: list[Path] | None = None, images: int | None = 1500) -> Plan:
+    here = Path("x")
+    return plan(spec, here / "run", here / "cache", here / "temp", others or [], images)
+
+
+def test_without_a_scheduler_every_trial_trains_in_full() -> None:
+    found = planned(quick(scheduler={"name": "none"}, budget={"trials": 7}))
+    assert found.rungs == ()
+    assert found.epochs_least == found.epochs_expected == found.epochs_most == 7 * 12
+
+
+def test_expected_epochs_lie_within_the_bounds() -> None:
+    for space in ("periodic_T", "dynamic", "baseline", "periodic_dropout"):
+        for scheduler in ("asha", "median"):
+            found = planned(quick(space, scheduler={"name": scheduler}))
+            assert found.epochs_least is not None
+            assert found.epochs_expected is not None
+            assert found.epochs_most is not None
+            assert found.epochs_least <= found.epochs_expected <= found.epochs_most
+
+
+def test_asha_on_many_trials_costs_what_halving_says() -> None:
+    # Rungs 7 and 21 of 60; in random order n/3 + O(ln n) survive each: with n = 300 about
+    # 7·300 + 14·102 + 39·35 epochs. Six standard errors of the simulation are about 18 %.
+    found = planned(quick("dropout", epochs=60, budget={"trials": 300}))
+    assert found.rungs == (7, 21)
+    assert found.epochs_expected == pytest.approx(7 * 300 + 14 * 102 + 39 * 35, rel=0.18)
+
+
+def test_trials_that_cannot_be_judged_early_are_counted_in_full() -> None:
+    # With T = 6 of 12 epochs the first complete cycle ends with the training.
+    space = quick().space.with_fixed("T", 6)
+    spec = RunSpec.model_validate({**quick().model_dump(exclude={"space"}), "space": space})
+    assert planned(spec).epochs_least == 16 * 12
+
+
+def test_unknown_data_change_nothing_where_injection_counts_epochs() -> None:
+    assert planned(quick(), images=None).epochs_expected == planned(quick()).epochs_expected
+    dynamic = planned(quick("dynamic"), images=None)
+    assert dynamic.epochs_least == 16 * 2  # all at the first rung
+
+
+def test_cost_is_that_of_a_recorded_run_or_not_known(tmp_path: Path) -> None:
+    assert planned(quick()).slot_seconds_expected is None
+    assert "not known before the first epoch" in planned(quick()).cost_from
+    run = make_run(tmp_path / "before", [({"T": 2}, [0.1, 0.2], "completed")])
+    found = planned(quick(), [run])
+    assert found.epochs_expected is not None
+    assert found.slot_seconds_expected == pytest.approx(2.0 * found.epochs_expected, rel=0.01)
+    assert "run before" in found.cost_from
+
+
+@pytest.mark.parametrize(
+    ("flags", "trials"),
+    [
+        ({"budget": {"trials": 10}, "seeds": 3}, 9),
+        ({"sampler": {"name": "grid"}, "budget": {"trials": 100}}, 6),
+        ({"sampler": {"name": "grid"}, "seeds": 2, "budget": {"trials": 100}}, 12),
+        ({"budget": {"gpu_hours": 1.0}}, None),
+    ],
+)
+def test_trials_follow_from_budget_seeds_and_grid(flags: dict[str, Any], trials: int) -> None:
+    assert planned(quick(**flags)).trials == trials
+
+
+def test_a_budget_of_epochs_says_how_many_trials() -> None:
+    spec = quick(budget={"epochs": 1200}, scheduler={"name": "none"})
+    assert planned(spec).trials == 100
+
+
+def test_the_plan_is_the_same_each_time() -> None:
+    assert planned(quick()) == planned(quick())
+
+
+def test_what_will_not_inject_is_warned_of() -> None:
+    spec = quick("dynamic_default", training={"optimizer": "adamw"})
+    assert any("weight decay" in line for line in planned(spec).warnings)
+
+
+def test_the_share_that_is_never_judged_is_that_of_late_injection(tmp_path: Path) -> None:
+    # At 12 epochs the rungs are 2 and 6, and T is judged from 2T on (3 for T = 1).
+    for T, share in ((1, 0.0), (3, 0.0), (4, 1.0)):
+        fixed = build_spec("quick", None, {"space": "periodic_T"}, {"T": T}, {})
+        found = plan(fixed, tmp_path / "run", tmp_path, tmp_path, [], None)
+        assert (found.rungs, found.never_judged) == ((2, 6), share)

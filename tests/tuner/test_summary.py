@@ -1,0 +1,124 @@
+"""What follows from a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tuner import simulation
+from tests.tuner.made_runs import make_run, quick
+from tuner.cli.texts import summary_text
+from tuner.record import Record
+from tuner.summary import exit_status, next_steps, remaining, slot_seconds_per_epoch, summary
+
+THREE = [
+    ({"T": 2}, [0.2, 0.5, 0.4], "completed"),
+    ({"T": 3}, [0.3], "pruned"),
+    ({"T": 4}, [0.6, 0.9], "crashed"),
+]
+
+
+def summed(folder: Path) -> dict[str, object]:
+    with Record.open(folder) as record:
+        return summary(record)
+
+
+def test_the_summary_holds_what_programs_rely_on(tmp_path: Path) -> None:
+    found = summed(make_run(tmp_path / "a", THREE))
+    assert found["run"] == "a"
+    assert found["folder"] == str(tmp_path / "a")
+    assert found["state"] == "finished"
+    assert found["trials"] == {"completed": 1, "pruned": 1, "crashed": 1}
+    best = {"config": {"T": 2}, "score": 0.5, "test_score": 0.49, "epoch": 2}
+    assert best.items() <= found["best"].items()  # type: ignore[attr-defined]
+    cost = {"epochs": 6, "slot_seconds": 12.0}
+    assert cost.items() <= found["cost"].items()  # type: ignore[attr-defined]
+
+
+def test_a_run_without_a_score_has_no_best(tmp_path: Path) -> None:
+    assert summed(make_run(tmp_path / "a", [({"T": 2}, [], "waiting")]))["best"] is None
+
+
+def test_a_running_run_without_a_process_is_interrupted(tmp_path: Path) -> None:
+    found = summed(make_run(tmp_path / "a", THREE, state="running", reason=None))
+    assert found["state"] == "interrupted"
+    assert "without notice" in str(found["reason"])
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "trials", "status"),
+    [
+        ("finished", "spent", {"completed": 2, "pruned": 1}, 0),
+        ("finished", "spent", {"completed": 2, "crashed": 1}, 3),
+        ("finished", "spent", {"completed": 2, "diverged": 1}, 3),
+        ("interrupted", "interrupted", {"waiting": 1}, 130),
+        ("interrupted", "the first 3 trials all crashed", {"crashed": 3}, 1),
+        ("failed", "RuntimeError", {}, 1),
+    ],
+)
+def test_the_exit_status_tells_how_it_ended(
+    state: str, reason: str, trials: dict[str, int], status: int
+) -> None:
+    assert exit_status({"state": state, "reason": reason, "trials": trials}) == status
+
+
+def test_next_steps_fit_how_it_ended(tmp_path: Path) -> None:
+    ended = [command for command, _ in next_steps(summed(make_run(tmp_path / "a", THREE)), "a")]
+    assert "tuner show a" in ended
+    assert not any("resume" in command for command in ended)
+    stopped = make_run(tmp_path / "b", THREE, state="interrupted", reason="interrupted")
+    assert next_steps(summed(stopped), "b")[0][0] == "tuner resume b"
+
+
+def test_the_time_left_is_the_trials_left_at_the_pace_and_length_so_far(tmp_path: Path) -> None:
+    # 6 epochs in 6 s; two trials have ended after 3 and 1 epochs, mean 2; one runs at epoch 1 and
+    # needs one more; 16 - 3 = 13 are to come.
+    folder = make_run(tmp_path / "a", [*THREE[:2], ({"T": 4}, [0.6], "running")])
+    with Record.open(folder) as record:
+        trials, totals = record.trials(), record.totals()
+    left = remaining(trials, totals, {"trials": 16}, epochs=12)
+    assert left is not None
+    assert left.seconds == pytest.approx(1 + 13 * 2)
+    assert "2.0 epochs a trial" in left.how
+    tighter = remaining(trials, totals, {"trials": 16, "epochs": 10}, epochs=12)
+    assert tighter is not None
+    assert tighter.seconds == pytest.approx(5)
+    hours = remaining(trials, totals, {"gpu_hours": 20 / 3600}, epochs=12)
+    assert hours is not None
+    assert hours.seconds == pytest.approx(5)  # 10 slot-seconds left, two held each second
+    wall = remaining(trials, totals, {"wall_hours": 9 / 3600}, epochs=12)
+    assert wall is not None
+    assert wall.seconds == pytest.approx(4)
+
+
+def test_nothing_is_estimated_before_the_first_epoch(tmp_path: Path) -> None:
+    with Record.open(make_run(tmp_path / "a", [({"T": 2}, [], "waiting")])) as record:
+        assert remaining(record.trials(), record.totals(), {"trials": 16}, 12) is None
+
+
+def test_the_cost_of_an_epoch_comes_from_the_newest_run_like_it(tmp_path: Path) -> None:
+    make_run(tmp_path / "old", THREE)
+    wide = quick(network={"width": 16})
+    make_run(tmp_path / "wide", THREE, spec=wide)
+    folders = [tmp_path / "old", tmp_path / "wide"]
+    plain = quick("dynamic").model_dump(mode="json")
+    assert slot_seconds_per_epoch(folders, plain) == (2.0, "old")
+    narrow = quick(network={"width": 4}).model_dump(mode="json")
+    assert slot_seconds_per_epoch(folders, narrow) is None
+
+
+@pytest.mark.parametrize("injected_share", [0.0, 1.0])
+def test_a_best_score_from_before_any_injection_is_told_as_such(
+    tmp_path: Path, injected_share: float
+) -> None:
+    driver = simulation.open_driver(tmp_path / "run", simulation.spec(), simulation.Clock())
+    assignment = driver.next_trial()
+    assert assignment is not None
+    driver.on_started(assignment.number, "cpu", "worker")
+    first = simulation.row(1, 0.5, 0.5, 1, injected_share=injected_share)
+    driver.on_row(assignment.number, first, 0.0)
+    driver.on_row(assignment.number, simulation.row(2, 0.4, 0.5, 1, injected_share=1.0), 0.0)
+    told = summary_text(summary(driver.record))
+    driver.record.close()
+    assert ("nothing had been injected by then" in told) == (injected_share == 0.0)

@@ -1,0 +1,192 @@
+"""`tuner show` and `tuner spaces`: what a search space means, and what a run was and found."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search_spaces.model import UserError, did_you_mean, rule
+from search_spaces.space import Space, known_spaces, load_space
+from trainables.config import SECTIONS, TrialConfig, knob_section, with_knobs
+from tuner.cli.formatting import as_table, emit, knob_text
+from tuner.cli.options import Command, find_run, format_option, known_runs, runs_option
+from tuner.cli.texts import summary_text
+from tuner.record import Record
+from tuner.record_read import RecordReader
+from tuner.record_rows import TrialRow
+from tuner.summary import summary
+
+MOST_BEST, MOST_FAILED = 5, 10
+
+
+@click.command("spaces", cls=Command)
+@format_option("table", "json", "csv")
+def spaces_command(format_: str) -> int:
+    """List the search spaces that come with the product."""
+    rows = []
+    for name in known_spaces():
+        space = load_space(name)
+        rows.append({"space": name, "arm": arm(space), "knobs": ", ".join(space.knobs) or "none"})
+        rows[-1]["summary"] = space.summary
+    emit(rows, ["space", "arm", "knobs", *(["summary"] if format_ != "table" else [])], format_)
+    if format_ == "table":
+        click.echo("`tuner show SPACE` explains one.", err=True)
+    return 0
+
+
+@click.command("show", cls=Command)
+@click.argument("name")
+@runs_option
+@format_option("table", "json")
+def show_command(name: str, runs: Path, format_: str) -> int:
+    """Explain a search space, or what a run was and found.
+
+    NAME is a space, a space's file, a run under --runs, or a run's folder.
+    """
+    known = [folder.name for folder in known_runs(runs)]
+    if name in known_spaces() or name.endswith((".yaml", ".yml")):
+        space = load_space(name)
+        text = json.dumps(space.model_dump(mode="json"), indent=2)
+        click.echo(text if format_ == "json" else space_text(space))
+        return 0
+    try:
+        folder = find_run(runs, name)
+    except UserError:
+        raise UserError(did_you_mean("space or run", name, [*known_spaces(), *known])) from None
+    with Record.open(folder) as record:
+        if format_ == "json":
+            click.echo(json.dumps(_run_facts(record), indent=2))
+        else:
+            click.echo(run_text(record))
+    return 0
+
+
+def arm(space: Space) -> str:
+    """Return the arm of a space's trials, `dropout` being on if it is a knob."""
+    fixed = dict(space.fixed)
+    if "dropout_rate" in space.knobs:
+        fixed["dropout_rate"] = 0.5
+    if fixed.get("method") == "periodic":
+        fixed.setdefault("T", 1)
+    return with_knobs(TrialConfig(), fixed, f"space {space.name}").injection.arm
+
+
+def space_text(space: Space) -> str:
+    """Return an explanation of a space for reading."""
+    lines = [f"{space.name} ({arm(space)}): {space.summary}"]
+    for name, knob in space.knobs.items():
+        lines += ["", f"  {name}  {range_text(knob)}", *_wrapped(meaning(name))]
+        for other, values in knob.when.items():
+            lines += _wrapped(f"Only while {other} is {' or '.join(map(str, values))}.")
+        lines += _wrapped(f"Source: {knob.source}")
+    if space.fixed:
+        lines += ["", f"  fixed  {knob_text(space.fixed)}"]
+    return "\n".join(lines)
+
+
+def range_text(knob: Any) -> str:
+    """Return what a knob ranges over.
+
+    >>> range_text(load_space("periodic_T").knobs["T"])
+    'whole numbers from 1 to epochs/2'
+    """
+    if knob.kind == "choice":
+        return "one of " + ", ".join(map(str, knob.values))
+    kind = "whole numbers" if knob.kind == "int" else "numbers"
+    return f"{kind} from {knob.low} to {knob.high}" + (", on a log scale" if knob.log else "")
+
+
+def meaning(name: str) -> str:
+    """Return what a knob is, and all that it may be, from its field's own docstring."""
+    section = knob_section(name)
+    assert section is not None  # a space with `seed` or `epochs` is refused
+    field = SECTIONS[section].model_fields[name]
+    text = " ".join((field.description or "").split())
+    return f"{text} Allowed: {rule(field.annotation, field.metadata)}."
+
+
+def run_text(record: RecordReader) -> str:
+    """Return what a run was and found, for reading."""
+    run, trials, spec = record.run(), record.trials(), record.run().spec
+    budget = ", ".join(f"{key} {value:g}" for key, value in run.budget.items() if value)
+    images = ", ".join(f"{part} {count}" for part, count in run.data["images"].items())
+    lines = [
+        summary_text(summary(record)),
+        "",
+        "Specification",
+        f"  space    {spec['space']['name']}: {', '.join(spec['space']['knobs']) or 'no knobs'}"
+        f" (fixed: {knob_text(spec['space']['fixed'])})",
+        f"  data     {spec['data']['source']}: {images}; {run.data['size']} px,"
+        f" {len(run.data['classes'])} classes, fingerprint {run.data['fingerprint'][:12]}",
+        f"  network  {knob_text(spec['network'])}",
+        f"  trial    {spec['epochs']} epochs, {spec['training']['optimizer']},"
+        f" lr {spec['training']['lr']:g}, batch {spec['training']['batch_size']}",
+        f"  search   {spec['sampler']['name']}, {spec['scheduler']['name']}, seed {spec['seed']},"
+        f" seeds {spec['seeds']}, budget {budget}",
+        f"  digest   {run.digest}",
+        f"  command  {' '.join(run.command)}",
+        "",
+        "Best trials",
+    ]
+    scored = [t for t in trials if t.score is not None and t.state not in ("crashed", "diverged")]
+    scored.sort(key=lambda trial: (-(trial.score or 0.0), trial.number))
+    rows = [_row(trial) | {"knobs": knob_text(trial.knobs)} for trial in scored[:MOST_BEST]]
+    lines.append(_indented(rows, ["trial", "knobs", "seed", "score", "test", "epochs", "state"]))
+    stops = record.rungs()
+    if stops:
+        stopped = sum(row.stop for row in stops)
+        lines += ["", f"Early stopping: {len(stops)} judgements, {stopped} stopped a trial."]
+    failed = [trial for trial in trials if trial.state in ("crashed", "diverged")]
+    if failed:
+        lines += ["", f"Failed trials ({len(failed)})"]
+        for trial in failed[:MOST_FAILED]:
+            why = trial.error or trial.reason
+            lines.append(f"  {trial.number} {knob_text(trial.knobs)} {trial.state}: {why}")
+            text = record.folder / "trials" / f"{trial.number:05d}" / "error.txt"
+            if text.exists():
+                lines.append(f"    {text}")
+    return "\n".join(lines)
+
+
+def _run_facts(record: RecordReader) -> dict[str, Any]:
+    run = record.run()
+    return {
+        **summary(record),
+        "spec": run.spec,
+        "budget": run.budget,
+        "versions": run.versions,
+        "host": run.host,
+        "command": run.command,
+        "git_revision": run.git_revision,
+        "data": run.data,
+        "trial_rows": [_row(trial) for trial in record.trials()],
+    }
+
+
+def _row(trial: TrialRow) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "knobs": trial.knobs,
+        "seed": trial.seed,
+        "score": trial.score,
+        "test": trial.test_score,
+        "epochs": trial.epochs,
+        "state": trial.state,
+        "slot_seconds": trial.slot_s,
+        "reason": trial.error or trial.reason,
+    }
+
+
+def _indented(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    if not rows:
+        return "  none yet"
+    return "\n".join("  " + line for line in as_table(rows, columns).splitlines())
+
+
+def _wrapped(text: str) -> list[str]:
+    plain = text.replace("`", "")
+    return textwrap.wrap(plain, 78, initial_indent="    ", subsequent_indent="    ")

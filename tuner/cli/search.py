@@ -1,0 +1,269 @@
+"""`tuner run` and `tuner resume`: train trials, show how it goes, and say what was found."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from search_spaces.model import UserError, rule
+from search_spaces.yaml_file import parse_value
+from tuner.cli.options import (
+    Command,
+    cache_option,
+    find_run,
+    format_option,
+    known_runs,
+    runs_option,
+)
+from tuner.cli.texts import next_text, plan_text, summary_text
+from tuner.folders import new_folder
+from tuner.plan import plan
+from tuner.progress import Display
+from tuner.record import Record
+from tuner.spec import FLAGS, RunSpec, build_spec
+from tuner.summary import exit_status, summary
+
+FuncT = TypeVar("FuncT", bound=Callable[..., Any])
+AS_WRITTEN = ("data.source", "resources.address")
+"""Flags whose text is not read as YAML: a folder may be called 1e3."""
+
+
+def spec_options(paths: Sequence[str]) -> Callable[[FuncT], FuncT]:
+    """Add a flag for each of these fields of `RunSpec`; its help is the field's own docstring."""
+
+    def decorate(function: FuncT) -> FuncT:
+        for path in reversed(paths):
+            field = _field(path)
+            text = " ".join((field.description or "").replace("`", "").split())
+            allowed = rule(field.annotation).removeprefix("one of ")
+            metavar = {"a whole number": "N", "a number": "X", "text": "TEXT"}.get(allowed)
+            if metavar is None:
+                metavar = (
+                    "[" + allowed.replace(", or a whole number", ", N").replace(", ", "|") + "]"
+                )
+            option = click.option(FLAGS[path], _parameter(path), metavar=metavar, help=text)
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _field(path: str) -> Any:
+    fields: Any = RunSpec.model_fields
+    *sections, name = path.split(".")
+    for section in sections:
+        fields = fields[section].annotation.model_fields
+    return fields[name]
+
+
+def _parameter(path: str) -> str:
+    return FLAGS[path].removeprefix("--").replace("-", "_")
+
+
+@click.command("run", cls=Command)
+@click.option("--space", metavar="NAME|FILE", help="What varies; see `tuner spaces`."
+              " Default: periodic_T.")  # fmt: skip
+@click.option("--preset", metavar="NAME", default="quick", show_default=True,
+              help="What all else overrides: quick, fer2013 or paper.")  # fmt: skip
+@click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path),
+              help="YAML file; overrides the preset, and flags override it.")  # fmt: skip
+@click.option("--set", "sets", metavar="NAME=VALUE", multiple=True,
+              help="Hold a knob, or any field of a trial, at a value: --set T=3.")  # fmt: skip
+@click.option("--range", "ranges", metavar="NAME=LOW:HIGH", multiple=True,
+              help="Narrow a knob's range: --range T=2:20.")  # fmt: skip
+@spec_options([path for path in FLAGS if not path.startswith("resources.")])
+@spec_options([path for path in FLAGS if path.startswith("resources.")])
+@runs_option
+@click.option("--name", metavar="NAME", help="Name of the run. Default: space and digest.")
+@cache_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@format_option("table", "json")
+@click.pass_context
+def run_command(ctx: click.Context, /, **options: Any) -> int:
+    """Run a search: train trials until the budget is spent.
+
+    Without --data it trains on synthetic faces. A budget given by --trials, --budget-epochs,
+    --gpu-hours or --wall-hours replaces the preset's. Ctrl-C finishes the running epochs, and
+    `tuner resume` goes on from there; a second Ctrl-C stops at once.
+    """
+    spec = build_spec(
+        options["preset"],
+        options["file"],
+        flags_given(options),
+        parse_sets(options["sets"]),
+        parse_ranges(options["ranges"]),
+    )
+    from tuner.samplers import check_sampler
+
+    check_sampler(spec.space.resolved(spec.epochs), spec.sampler)
+    runs, cache = options["runs"], options["cache"]
+    if options["dry_run"]:
+        folder = new_folder(runs, options["name"], spec)
+        temp = Path(tempfile.gettempdir())
+        planned = plan(spec, folder, cache, temp, known_runs(runs), _training_images(spec))
+        click.echo(
+            json.dumps(planned._asdict(), indent=2)
+            if options["format_"] == "json"
+            else plan_text(planned)
+        )
+        return 0
+    from tuner import engine
+
+    with Display() as display:
+        folder = engine.start(
+            spec,
+            runs=runs,
+            name=options["name"],
+            cache=cache,
+            command=ctx.find_root().obj,
+            on_ready=display.follow,
+            notice=display.notice,
+        )
+    return finish(folder, runs, options["format_"])
+
+
+@click.command("resume", cls=Command)
+@click.argument("run")
+@click.option("--more-trials", metavar="N", help="Raise the budget by so many trials.")
+@click.option("--more-epochs", metavar="N", help="Raise the budget by so many epochs.")
+@click.option("--more-gpu-hours", metavar="X", help="Raise the budget by so many slot-hours.")
+@click.option("--more-wall-hours", metavar="X", help="Raise the budget by so many hours.")
+@spec_options([path for path in FLAGS if path.startswith("resources.")])
+@click.option("--data", metavar="SOURCE", help="Where the data are now, if they have moved.")
+@runs_option
+@cache_option
+@format_option("table", "json")
+@click.pass_context
+def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) -> int:
+    """Go on with a run, whatever ended it.
+
+    RUN is a name under --runs, or a folder. What the record holds stays as it is, and trials
+    that were running continue from their last epoch. A finished run goes on if its budget is
+    raised.
+    """
+    folder = find_run(runs, run)
+    more: dict[str, Any] = {
+        name: _positive(name, options[name])
+        for name in ("more_trials", "more_epochs", "more_gpu_hours", "more_wall_hours")
+        if options[name] is not None
+    }
+    resources = flags_given(options).get("resources", {})
+    from tuner import engine
+
+    with Display() as display:
+        engine.resume(
+            folder,
+            **more,
+            resources=resources,
+            data_source=None if options["data"] is None else absolute(options["data"]),
+            cache=options["cache"],
+            command=ctx.find_root().obj,
+            on_ready=display.follow,
+            notice=display.notice,
+        )
+    return finish(folder, runs, options["format_"])
+
+
+def flags_given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of `RunSpec` that flags set, nested as in a configuration file."""
+    result: dict[str, Any] = {}
+    if options.get("space") is not None:
+        result["space"] = options["space"]
+    for path, flag in FLAGS.items():
+        text = options.get(_parameter(path))
+        if text is None:
+            continue
+        value = text if path in AS_WRITTEN else parse_value(text, flag)
+        if path == "data.source":
+            value = absolute(text)
+        *sections, name = path.split(".")
+        here = result
+        for section in sections:
+            here = here.setdefault(section, {})
+        here[name] = value
+    return result
+
+
+def absolute(source: str) -> str:
+    """Return a data source that means the same wherever the run is resumed from."""
+    return source if source == "synthetic" else str(Path(source).absolute())
+
+
+def parse_sets(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values of --set by name.
+
+    >>> parse_sets(["T=3", "position=bn2"])
+    {'T': 3, 'position': 'bn2'}
+    """
+    result: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not (equals and name and value.strip()):
+            raise UserError(f"--set needs NAME=VALUE, such as T=3, but got {text!r}.")
+        if name in result:
+            raise UserError(f"--set {name} is given twice; keep one.")
+        result[name] = parse_value(value, f"--set {name}")
+    return result
+
+
+def parse_ranges(texts: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the bounds of --range by name.
+
+    >>> parse_ranges(["T=2:20"])
+    {'T': ('2', '20')}
+    """
+    result: dict[str, tuple[str, str]] = {}
+    for text in texts:
+        name, _, bounds = text.partition("=")
+        low, colon, high = bounds.partition(":")
+        if not (name.strip() and colon and low.strip() and high.strip()):
+            raise UserError(f"--range needs NAME=LOW:HIGH, such as T=2:20, but got {text!r}.")
+        if name.strip() in result:
+            raise UserError(f"--range {name.strip()} is given twice; keep one.")
+        result[name.strip()] = (low.strip(), high.strip())
+    return result
+
+
+def finish(folder: Path, runs: Path, format_: str) -> int:
+    """Print what a run found and return the exit status."""
+    with Record.open(folder) as record:
+        summed = summary(record)
+    if format_ == "json":
+        click.echo(json.dumps(summed, indent=2))
+    else:
+        click.echo(summary_text(summed))
+        click.echo(next_text(summed, reference(folder, runs)))
+    return exit_status(summed)
+
+
+def reference(folder: Path, runs: Path) -> str:
+    """Return how to name a run on the command line from here."""
+    if runs == Path("runs") and folder.parent == runs.absolute():
+        return folder.name
+    return shlex.quote(str(folder))
+
+
+def _positive(name: str, text: str) -> int | float:
+    flag = "--" + name.replace("_", "-")
+    value = parse_value(text, flag)
+    whole = name in ("more_trials", "more_epochs")
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not fits or not 0 < value < 1e9:
+        kind = "a whole number of at least 1" if whole else "a number greater than 0"
+        raise UserError(f"{flag} must be {kind}, but got {text!r}.")
+    assert isinstance(value, int | float)
+    return value
+
+
+def _training_images(spec: RunSpec) -> int | None:
+    """Return the number of training images if it is known before the data are packed."""
+    if spec.data.source != "synthetic":
+        return None
+    return min(spec.data.synthetic_train, spec.data.limit or spec.data.synthetic_train)

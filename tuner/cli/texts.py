@@ -1,0 +1,89 @@
+"""A plan and a summary as text to read; the JSON forms say the same."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from tuner.cli.formatting import duration, knob_text, score_text
+from tuner.plan import Plan
+from tuner.summary import next_steps
+
+
+def summary_text(summed: dict[str, Any]) -> str:
+    """Return a run's summary for reading."""
+    states = ", ".join(f"{count} {state}" for state, count in summed["trials"].items())
+    why = "" if summed["reason"] in (None, summed["state"]) else f": {summed['reason']}"
+    lines = [f"Run {summed['run']} {summed['state']}{why}."]
+    best, cost = summed["best"], summed["cost"]
+    if best is None:
+        lines.append("  best    no trial has a score yet")
+    else:
+        knobs = knob_text(best["config"]) or "nothing varied but the seed"
+        lines += [
+            f"  best    {knobs} (trial {best['trial']})",
+            f"  score   {score_text(best['score'])} validation macro-F1, epoch {best['epoch']}",
+            f"  test    {score_text(best['test_score'])} macro-F1 at the same epoch",
+        ]
+        if not best["injected_before"] and best["arm"] not in ("baseline", "dropout"):
+            lines.append(
+                "  note    nothing had been injected by then: the plain network scored this"
+            )
+    lines += [
+        f"  trials  {states or 'none'}",
+        f"  cost    {cost['epochs']} epochs, {duration(cost['slot_seconds'])} of slot time,"
+        f" {duration(cost['wall_seconds'])} of wall time",
+        f"  folder  {summed['folder']}",
+    ]
+    return "\n".join(lines)
+
+
+def next_text(summed: dict[str, Any], name: str) -> str:
+    """Return what to do next with a run that is called `name` here."""
+    steps = next_steps(summed, name)
+    width = max(len(command) for command, _ in steps)
+    if width + max(len(why) for _, why in steps) > 76:  # a long path: one above the other
+        return "\n".join(["Next:", *(f"  {why}:\n    {command}" for command, why in steps)])
+    return "\n".join(["Next:", *(f"  {command:{width}}  {why}" for command, why in steps)])
+
+
+def plan_text(planned: Plan) -> str:
+    """Return a plan for reading, in 80 columns but for long paths."""
+    limits = ", ".join(
+        f"{value:g} {name.replace('_', '-')}" for name, value in planned.limits.items()
+    )
+    rungs = ", ".join(map(str, planned.rungs)) or "none"
+    if len(planned.rungs) > 8:
+        rungs = f"every epoch from {planned.rungs[0]} to {planned.rungs[-1]}"
+    late = (
+        f"; {planned.never_judged:.0%} of configurations inject too late to be judged"
+        if planned.rungs and planned.never_judged
+        else ""
+    )
+    if planned.trials is None or planned.epochs_expected is None:
+        trials = "as many as the budget allows"
+        epochs = f"about {planned.epochs_a_trial:g} a trial"
+    else:
+        trials = str(planned.trials)
+        epochs = (
+            f"about {planned.epochs_expected:.0f}: {planned.epochs_least:.0f} if every trial stops"
+            f" at its first rung, {planned.epochs_most:.0f} if none stops"
+        )
+    seconds = planned.slot_seconds_expected
+    cost = "" if seconds is None else f"about {duration(seconds)} of slot time; "
+    lines = [
+        f"Plan: {planned.space} ({', '.join(planned.arms)}). Nothing has been written.",
+        *_filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
+        *_filled("budget", limits),
+        *_filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
+        *_filled("epochs", epochs),
+        *_filled("cost", cost + planned.cost_from),
+    ]
+    for warning in planned.warnings:
+        lines += _filled("warning", warning)
+    lines += [f"  {'run':9}{planned.writes['run']}", f"  {'data':9}{planned.writes['packed_data']}"]
+    return "\n".join([*lines, f"  {'ray':9}{planned.writes['ray_temporary']} (removed at the end)"])
+
+
+def _filled(name: str, text: str) -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent=f"  {name:9}", subsequent_indent=" " * 11)

@@ -1,0 +1,57 @@
+"""What a run may be called, and where its folder lies; makes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from search_spaces.model import UserError
+from tuner.record_file import FILE
+from tuner.spec import RunSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_name(name: str) -> str:
+    """Return a run's name if it is one.
+
+    Raises
+    ------
+    UserError
+        If it holds anything but letters, digits, dot, dash and underscore.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            "--name must be 1 to 100 letters, digits, dots, dashes or underscores and start with a"
+            f" letter or digit, but got {name!r}. Choose the folder with --runs."
+        )
+    return name
+
+
+def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:
+    """Return the folder of a new run, which does not exist yet."""
+    runs = runs.resolve()
+    there = next(path for path in (runs, *runs.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"--runs must be a folder, but {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):  # seen now rather than after data were packed
+        raise UserError(f"--runs must be a folder that can be written to, but {there} cannot.")
+    if name is not None:
+        folder = runs / check_name(name)
+        if folder.exists() and not (folder / FILE).exists():
+            raise UserError(
+                f"{folder} exists, but holds no run; delete it or choose another --name."
+            )
+        if folder.exists():
+            raise UserError(
+                f"Run {name!r} exists in {runs}. Go on with it by `tuner resume {name}`,"
+                " or choose another --name."
+            )
+        return folder
+    base = f"{spec.space.name}-{spec.digest[:8]}"
+    folder, count = runs / base, 1
+    while folder.exists():
+        count += 1
+        folder = runs / f"{base}-{count}"
+    return folder

@@ -1,0 +1,206 @@
+"""What a run would do and cost, before it starts: `tuner run --dry-run`. Writes nothing.
+
+Expected epochs come from a simulation: configurations drawn from the space, scores that say nothing
+(each trial has one random rank), the real stopping rule, one trial after another. A sampler that
+learns stops later, because its trials improve; the bounds hold for any.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from search_spaces.space import ChoiceKnob, Space
+from trainables.config import TrialConfig
+from trainables.schedule import first_judged_epoch, warnings_for
+from tuner.rungs import Halving, MedianStopping, build_stopping
+from tuner.spec import RunSpec
+from tuner.summary import slot_seconds_per_epoch
+
+SIMULATED_TRIALS = 300
+"""As many are simulated at most: the mean then has a standard error of 4 % at 60 epochs."""
+DRAWN_CONFIGS = 50
+"""Configurations drawn to know when trials may be judged; the search for w's zero is not free."""
+
+
+class Plan(NamedTuple):
+    """What is planned; epochs and slot-seconds are over all trials."""
+
+    space: str
+    arms: tuple[str, ...]
+    digest: str
+    trials: int | None
+    """Trials that will be asked for; None where only the budget's other limits say."""
+    limits: dict[str, float]
+    epochs_per_trial: int
+    scheduler: str
+    rungs: tuple[int, ...]
+    """Epochs at which trials are judged."""
+    never_judged: float
+    """Share of configurations drawn from the space whose injection comes too late for any rung."""
+    epochs_a_trial: float
+    """Expected, one trial."""
+    epochs_least: float | None
+    """If every trial stops at the first rung that may judge it."""
+    epochs_expected: float | None
+    epochs_most: float | None
+    """If none stops."""
+    slot_seconds_expected: float | None
+    cost_from: str
+    """Where the cost of an epoch comes from, or why it is not known."""
+    warnings: tuple[str, ...]
+    writes: dict[str, str]
+
+
+def plan(
+    spec: RunSpec, folder: Path, cache: Path, temp: Path, others: Sequence[Path], images: int | None
+) -> Plan:
+    """Return the plan of a run.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    folder, cache, temp : Path
+        Where the run, packed data and Ray's temporary files go.
+    others : sequence of Path
+        Folders of earlier runs, the oldest first: what an epoch cost there is taken for this one.
+    images : int or None
+        Training images, where known before packing; without, trials whose injection is timed in
+        steps are taken to be judged as early as any.
+    """
+    rng = random.Random(spec.seed)
+    steps = None if images is None else max(1, images // spec.training.batch_size)
+    drawn = [spec.trial(knobs, 0) for knobs in _draws(spec.space.resolved(spec.epochs), rng)]
+    judged_from = [_judged_from(one, steps) for one in drawn]
+    each_least, each_mean = _epochs_a_trial(spec, judged_from, rng)
+    trials, per_epoch = _trials(spec), slot_seconds_per_epoch(others, spec.model_dump(mode="json"))
+    if trials is None and spec.budget.epochs is not None:
+        trials = math.ceil(spec.budget.epochs / each_mean)
+    if trials is None and spec.budget.gpu_hours is not None and per_epoch is not None:
+        trials = math.ceil(spec.budget.gpu_hours * 3600 / (each_mean * per_epoch[0]))
+    expected = None if trials is None else trials * each_mean
+    rungs = _rungs(_stopping(spec), spec.epochs)
+    late = [start for start in judged_from if not any(rung >= start for rung in rungs)]
+    return Plan(
+        space=spec.space.name,
+        arms=tuple(sorted({one.injection.arm for one in drawn})),
+        digest=spec.digest,
+        trials=trials,
+        limits={key: value for key, value in spec.budget.model_dump().items() if value},
+        epochs_per_trial=spec.epochs,
+        scheduler=spec.scheduler.name,
+        rungs=rungs,
+        never_judged=round(len(late) / len(judged_from), 4),
+        epochs_a_trial=round(each_mean, 2),
+        epochs_least=None if trials is None else round(trials * each_least, 1),
+        epochs_expected=None if expected is None else round(expected, 1),
+        epochs_most=None if trials is None else float(trials * spec.epochs),
+        slot_seconds_expected=(
+            None if expected is None or per_epoch is None else round(expected * per_epoch[0], 1)
+        ),
+        cost_from=(
+            "not known before the first epoch: no earlier run has this network, data and training"
+            if per_epoch is None
+            else f"{per_epoch[0]:.3g} slot-seconds an epoch, as in run {per_epoch[1]}"
+        ),
+        warnings=tuple(_warnings(drawn, steps)),
+        writes={
+            "run": str(folder),
+            "packed_data": str(cache),
+            "ray_temporary": str(temp),
+        },
+    )
+
+
+def _judged_from(trial: TrialConfig, steps: int | None) -> int:
+    """Return the first epoch that may be judged; 1 where it depends on unknown steps."""
+    counts_steps = trial.injection.method == "dynamic" or trial.injection.interval_unit == "step"
+    if steps is None and counts_steps:
+        return 1
+    return first_judged_epoch(trial, steps or 1)
+
+
+def _stopping(spec: RunSpec) -> Halving | MedianStopping | None:
+    scheduler = spec.scheduler
+    return build_stopping(scheduler.name, spec.epochs, scheduler.reduction, scheduler.first_rung)
+
+
+def _rungs(stopping: Halving | MedianStopping | None, epochs: int) -> tuple[int, ...]:
+    if stopping is None:
+        return ()
+    return tuple(epoch for epoch in range(1, epochs + 1) if stopping.is_rung(epoch))
+
+
+def _trials(spec: RunSpec) -> int | None:
+    """Return how many trials the budget and a grid allow, in whole configurations."""
+    seeds = spec.seeds if isinstance(spec.seeds, int) else 1
+    limits = [] if spec.budget.trials is None else [spec.budget.trials // seeds]
+    if spec.sampler.name == "grid":
+        from tuner.samplers import grid_points  # imports optuna, which takes a second
+
+        limits.append(sum(1 for _ in grid_points(spec.space.resolved(spec.epochs))))
+    return min(limits) * seeds if limits else None
+
+
+def _epochs_a_trial(
+    spec: RunSpec, judged_from: Sequence[int], rng: random.Random
+) -> tuple[float, float]:
+    """Return a trial's epochs if it stops as early as it may, and its mean in the simulation."""
+    stopping, epochs = _stopping(spec), spec.epochs
+    count = min(_trials(spec) or SIMULATED_TRIALS, SIMULATED_TRIALS)
+    rungs = _rungs(stopping, epochs)
+    least = mean = 0
+    for repeat in range(math.ceil(SIMULATED_TRIALS / count)):
+        stopping = _stopping(spec)
+        for number in range(count):
+            start = judged_from[(repeat * count + number) % len(judged_from)]
+            worth, exempt = rng.random(), rng.random() < spec.scheduler.audit
+            open_rungs = [rung for rung in rungs if rung >= start]
+            least += epochs if exempt or not open_rungs else open_rungs[0]
+            for rung in open_rungs:
+                assert stopping is not None  # there are rungs
+                decision = stopping.judge(number, rung, worth, start, exempt)
+                if decision is not None and decision.stop:
+                    mean += rung
+                    break
+            else:
+                mean += epochs
+    simulated = math.ceil(SIMULATED_TRIALS / count) * count
+    return least / simulated, mean / simulated
+
+
+def _draws(space: Space, rng: random.Random) -> list[dict[str, Any]]:
+    """Return configurations drawn at random from a resolved space."""
+    result = []
+    for _ in range(DRAWN_CONFIGS if space.knobs else 1):
+        values: dict[str, Any] = {}
+        for name, knob in space.knobs.items():
+            if isinstance(knob, ChoiceKnob):
+                values[name] = rng.choice(knob.values)
+                continue
+            low, high = float(knob.low), float(knob.high)
+            if knob.log:
+                drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
+            else:
+                drawn = rng.uniform(low, high)
+            values[name] = min(max(round(drawn) if knob.kind == "int" else drawn, low), high)
+            if knob.kind == "int":
+                values[name] = int(values[name])
+        result.append({name: values[name] for name in space.active(values)})
+    return result
+
+
+def _warnings(drawn: Sequence[TrialConfig], steps: int | None) -> list[str]:
+    """Return what drawn trials warn of; lines that differ in numbers only are told once."""
+    seen: dict[str, list[str]] = {}
+    for trial in drawn:
+        for line in warnings_for(trial, steps):
+            seen.setdefault(re.sub(r"[0-9][0-9.e-]*", "#", line), []).append(line)
+    return [
+        lines[0] if len(lines) == len(drawn) else f"{len(lines)} of {len(drawn)} drawn: {lines[0]}"
+        for lines in seen.values()
+    ]

@@ -1,0 +1,310 @@
+"""The display of a run: a view of its record, the same for `run`, `resume` and `status --watch`.
+
+On a terminal a table that is drawn anew every second; elsewhere one line for each thing that
+happens, and at most one a minute when nothing does. Everything goes to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
+
+from search_spaces.model import UserError
+from tuner.cli.formatting import duration, knob_text, score_text
+from tuner.record import Record
+from tuner.record_file import writer
+from tuner.record_read import RecordReader
+from tuner.record_rows import TrialRow
+from tuner.record_schema import END_STATES
+from tuner.summary import Remaining, remaining
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+INTERVAL_S = 1.0
+HEARTBEAT_S = 60.0
+MOST_ROWS = 12
+"""Running and best trials shown at once, so that the table fits 24 lines."""
+TOLD = ("warning", "retry", "budget", "tie")
+"""Kinds of events that become lines; trials that start and end are seen by their state."""
+QUIET = ("tie",)
+"""Of these only the first is told: collapsed networks tie by the dozen."""
+
+
+class TrialLine(NamedTuple):
+    """One trial in the table."""
+
+    number: int
+    knobs: str
+    epoch: int
+    epochs: int
+    current: float | None
+    """Validation macro-F1 of the last epoch."""
+    best: float | None
+    state: str
+
+
+class View(NamedTuple):
+    """What is shown of a run at one moment."""
+
+    name: str
+    state: str
+    counts: dict[str, int]
+    budget: str
+    epochs: int
+    elapsed_s: float
+    utilisation: float | None
+    """Share of the slots' time that trials held, 0 to 1."""
+    remaining: Remaining | None
+    best: TrialLine | None
+    running: tuple[TrialLine, ...]
+    top: tuple[TrialLine, ...]
+
+
+def view(record: RecordReader) -> View:
+    """Return what to show of a run."""
+    with record.transaction():
+        run, totals, trials, best = record.run(), record.totals(), record.trials(), record.best()
+        slots = [event.data for event in record.events() if event.kind == "slots" and event.data]
+        current = {
+            trial.number: record.epochs(trial.number)[-1]["val_f1"]
+            for trial in trials
+            if trial.epochs and trial.state == "running"
+        }
+    epochs = int(run.spec["epochs"])
+    lines = {trial.number: _line(trial, epochs, current.get(trial.number)) for trial in trials}
+    ended = sorted(
+        (trial for trial in trials if trial.state in END_STATES and _counts(trial)),
+        key=lambda trial: (-(trial.score or 0.0), trial.number),
+    )
+    busy = None
+    if slots and totals.active_s:
+        size = slots[-1]["concurrency"] * slots[-1].get("fraction", 1.0)
+        busy = min(1.0, totals.slot_s / (size * totals.active_s))
+    alive = run.state != "running" or writer(record.folder) is not None
+    return View(
+        name=run.name,
+        state=run.state if alive else "interrupted",
+        counts={state: count for state, count in totals.trials.items() if count},
+        budget=", ".join(
+            f"{value:g} {name.replace('_', '-')}" for name, value in run.budget.items() if value
+        ),
+        epochs=totals.epochs,
+        elapsed_s=totals.active_s,
+        utilisation=busy,
+        remaining=remaining(trials, totals, run.budget, epochs) if run.state == "running" else None,
+        best=None if best is None else lines[best.number],
+        running=tuple(lines[trial.number] for trial in trials if trial.state == "running"),
+        top=tuple(lines[trial.number] for trial in ended),
+    )
+
+
+def status_line(shown: View) -> str:
+    """Return a view as one line, for the heartbeat."""
+    counts = ", ".join(f"{count} {state}" for state, count in shown.counts.items()) or "no trials"
+    best = "" if shown.best is None else f"; best {score_text(shown.best.best)}"
+    left = "" if shown.remaining is None else f"; about {duration(shown.remaining.seconds)} left"
+    return f"{counts}; {shown.epochs} epochs{best}{left}"
+
+
+def changes(before: Iterable[TrialRow], after: Sequence[TrialRow]) -> list[str]:
+    """Return a line for every trial that has started, ended, or become the best."""
+    old = {trial.number: trial for trial in before}
+    top = max((trial.score or 0.0 for trial in old.values() if _counts(trial)), default=0.0)
+    lines = []
+    for trial in after:
+        known = old.get(trial.number)
+        knobs = knob_text(trial.knobs)
+        if trial.started_at and (known is None or known.started_at is None):
+            lines.append(f"trial {trial.number} started: {knobs or f'seed {trial.seed}'}")
+        if _counts(trial) and (trial.score or 0.0) > top:
+            top = trial.score or 0.0
+            lines.append(
+                f"new best: {score_text(top)} at epoch {trial.best_epoch} of trial"
+                f" {trial.number}{' (' + knobs + ')' if knobs else ''}"
+            )
+        if trial.state in END_STATES and (known is None or known.state not in END_STATES):
+            why = trial.error or trial.reason
+            lines.append(
+                f"trial {trial.number} {trial.state} after {trial.epochs} epochs, best"
+                f" {score_text(trial.score)}{f': {why}' if why else ''}"
+            )
+    return lines
+
+
+def render(shown: View, width: int = 80) -> Group:
+    """Return a view as something rich can print in `width` columns."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = "  ".join(f"{count} {state}" for state, count in shown.counts.items())
+    used = "" if shown.utilisation is None else f"   slots busy {shown.utilisation:.0%}"
+    head = [
+        f"{shown.name}  {shown.state}   {counts or 'no trials yet'}",
+        f"{shown.epochs} epochs in {duration(shown.elapsed_s)}{used}   budget {shown.budget}",
+    ]
+    if shown.best is not None:
+        trial = shown.best
+        head.append(f"best {score_text(trial.best)}  trial {trial.number}  {trial.knobs}")
+    if shown.remaining is not None:
+        left, how = shown.remaining
+        head.append(f"about {duration(left)} left ({how})")
+    table = Table(box=None, padding=(0, 2, 0, 0), width=width)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("knobs", ratio=1, no_wrap=True, overflow="ellipsis")
+    for title in ("epoch", "val F1", "best"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    running = shown.running[:MOST_ROWS]
+    for line in (*running, *shown.top[: MOST_ROWS - len(running)]):
+        style = "bold" if shown.best is not None and line.number == shown.best.number else ""
+        table.add_row(
+            str(line.number), line.knobs, f"{line.epoch}/{line.epochs}",
+            score_text(line.current), score_text(line.best), line.state, style=style,
+        )  # fmt: skip
+    return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in head), table)
+
+
+def is_animated(stream: IO[str]) -> bool:
+    """Return whether to draw a table that changes: on a terminal that can, and not under CI."""
+    dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    return stream.isatty() and not dumb and not os.environ.get("CI")
+
+
+class Display:
+    """Shows a run while it goes on, from a thread that only reads the record.
+
+    Parameters
+    ----------
+    stream : text file, default stderr
+    """
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._animated = is_animated(self._stream)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._began_s = self._told_s = time.monotonic()
+        self._trials: list[TrialRow] = []
+        self._event = 0
+        self._hushed: set[str] = set()
+        self._live: Any = None
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()  # its put is reentrant
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def notice(self, text: str) -> None:
+        """Show one line; also from a signal handler, which may have interrupted a print."""
+        self._lines.put(text)
+        if self._thread is None:
+            self._print_lines()
+
+    def follow(self, folder: Path) -> None:
+        """Begin to show the run in `folder`; what happened before is taken as known."""
+        with Record.open(folder) as record:
+            self._trials = record.trials()
+            self._event = max((event.id for event in record.events()), default=0)
+        self._thread = threading.Thread(target=self._run, args=(folder,), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when the run is no longer going on."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(0.2)
+
+    def stop(self) -> None:
+        """Show what happened last, and end."""
+        self._stop.set()
+        self.wait()
+        self._thread = None
+        self._print_lines()
+
+    def _print_lines(self) -> None:
+        while not self._lines.empty():
+            self._told_s = time.monotonic()
+            text = self._lines.get()
+            if self._live is None:
+                print(text, file=self._stream, flush=True)
+            else:
+                self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _run(self, folder: Path) -> None:
+        try:
+            with Record.open(folder) as record:
+                if self._animated:
+                    self._animate(record)
+                else:
+                    self._tell(record)
+        except UserError as error:  # the run itself goes on without its display
+            self.notice(f"The display ended: {error}")
+        self._print_lines()
+
+    def _animate(self, record: Record) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._stream)
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            self._live = live
+            going = True
+            while going:
+                going = not self._stop.wait(INTERVAL_S) and is_going(record)
+                self._tell_new(record, started_and_ended=False)
+                live.update(render(view(record), console.width), refresh=True)
+            self._live = None
+
+    def _tell(self, record: Record) -> None:
+        going = True
+        while going:
+            going = not self._stop.wait(INTERVAL_S) and is_going(record)
+            self._tell_new(record, started_and_ended=True)
+            if time.monotonic() - self._told_s >= HEARTBEAT_S:
+                self._tell_line(status_line(view(record)))
+                self._print_lines()
+
+    def _tell_new(self, record: Record, started_and_ended: bool) -> None:
+        """Tell what has happened since the last time."""
+        trials = record.trials()
+        for event in record.events(self._event):
+            self._event = event.id
+            if event.kind not in TOLD or event.kind in self._hushed:
+                continue
+            if event.kind in QUIET:
+                self._hushed.add(event.kind)
+            of = "" if event.trial is None else f" (trial {event.trial})"
+            self._tell_line(f"{event.kind}: {event.message}{of}")
+        for line in changes(self._trials, trials) if started_and_ended else ():
+            self._tell_line(line)
+        self._trials = trials
+        self._print_lines()
+
+    def _tell_line(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._began_s), 60)
+        self.notice(f"[{minutes:02d}:{seconds:02d}] {text}")
+
+
+def is_going(record: Record) -> bool:
+    """Return whether a living process drives the run."""
+    return record.run().state == "running" and writer(record.folder) is not None
+
+
+def _counts(trial: TrialRow) -> bool:
+    return trial.score is not None and trial.state not in ("crashed", "diverged")
+
+
+def _line(trial: TrialRow, epochs: int, current: float | None) -> TrialLine:
+    return TrialLine(
+        trial.number, knob_text(trial.knobs) or f"seed {trial.seed}", trial.epochs, epochs,
+        current, trial.score, trial.state,
+    )  # fmt: skip

@@ -1,0 +1,181 @@
+"""An open record: its transactions, and all that can be read from it.
+
+The driver reads its own uncommitted changes; anyone else reads beside it what was committed last.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from search_spaces.model import UserError
+from tuner.record_file import reraise
+from tuner.record_rows import ConfigRow, EventRow, RungRow, RunRow, Totals, TrialRow, decoded
+from tuner.record_schema import TRIAL_STATES
+
+SYNC_EVERY_S = 1.0
+"""A commit waits for the disk unless one did less than this ago: 2900 instead of 270 epochs a
+second on a virtual disk. What the process has committed survives its killing in any case."""
+
+
+class RecordReader:
+    """The reading half of `tuner.record.Record`, which opens it.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    connection : sqlite3.Connection
+    lock : file or None
+        Held while this process may write.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str] | None) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._lock = lock
+        self._inside = False
+        self._broken = False
+        self._synced_at = -SYNC_EVERY_S
+
+    def close(self) -> None:
+        """Close the file and, for a writer, let others write."""
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all writes inside together, or none; for a reader: see one moment throughout.
+
+        A nested one joins the outer one. If anything inside fails, nothing is kept, even where
+        the caller catches the error within the outer transaction.
+
+        Raises
+        ------
+        RecordFull
+            If the disk is full or fails.
+        """
+        if self._inside:
+            try:
+                yield
+            except BaseException:
+                self._broken = True
+                raise
+            return
+        self._inside, self._broken = True, False
+        try:
+            if self._lock is not None:
+                self._choose_sync()
+            self._connection.execute("BEGIN IMMEDIATE" if self._lock else "BEGIN")
+            yield
+            if self._broken:
+                raise RuntimeError("A write of this transaction failed; nothing of it is kept.")
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            reraise(error, self.folder)
+        finally:
+            self._inside = False
+            if self._connection.in_transaction:  # SQLite may have rolled back itself
+                self._connection.execute("ROLLBACK")
+
+    def run(self) -> RunRow:
+        """Return the run."""
+        return RunRow(**decoded("run", self._all("SELECT * FROM run")[0]))
+
+    def configs(self) -> list[ConfigRow]:
+        """Return all configurations in the order of asking."""
+        rows = self._all("SELECT * FROM config ORDER BY number")
+        return [ConfigRow(**decoded("config", row)) for row in rows]
+
+    def trials(self, states: Iterable[str] | None = None) -> list[TrialRow]:
+        """Return the trials in these states, or all, by number."""
+        wanted = TRIAL_STATES if states is None else tuple(states)
+        where = f"state IN ({', '.join('?' * len(wanted))})"
+        rows = self._all(f"SELECT * FROM trial WHERE {where} ORDER BY number", wanted)
+        return [TrialRow(**decoded("trial", row)) for row in rows]
+
+    def trial(self, number: int) -> TrialRow:
+        """Return one trial.
+
+        Raises
+        ------
+        UserError
+            If there is none of this number.
+        """
+        rows = self._all("SELECT * FROM trial WHERE number = ?", (number,))
+        if not rows:
+            count = self._all("SELECT count(*) FROM trial")[0][0]
+            raise UserError(f"Run {self.folder.name} has {count} trials, but none is {number}.")
+        return TrialRow(**decoded("trial", rows[0]))
+
+    def epochs(self, number: int) -> list[dict[str, Any]]:
+        """Return a trial's epoch rows as they were added, absent values as None."""
+        rows = self._all("SELECT * FROM epoch WHERE trial = ? ORDER BY epoch", (number,))
+        result = [decoded("epoch", row) for row in rows]
+        for row in result:
+            del row["trial"]
+        return result
+
+    def rungs(self) -> list[RungRow]:
+        """Return all judgements of early stopping in the order of arrival."""
+        rows = self._all("SELECT * FROM rung ORDER BY id")
+        return [RungRow(**decoded("rung", row)) for row in rows]
+
+    def events(self, after_id: int = 0) -> list[EventRow]:
+        """Return the history, or what came after an event."""
+        rows = self._all("SELECT * FROM event WHERE id > ? ORDER BY id", (after_id,))
+        return [EventRow(**decoded("event", row)) for row in rows]
+
+    def totals(self) -> Totals:
+        """Return what the run has spent so far."""
+        counts = dict.fromkeys(TRIAL_STATES, 0)
+        epochs, slot_s = 0, 0.0
+        query = "SELECT state, count(*), sum(as_run_epochs), sum(slot_s) FROM trial GROUP BY state"
+        for state, count, state_epochs, state_slot_s in self._all(query):
+            counts[state] = count
+            epochs += state_epochs
+            slot_s += state_slot_s
+        active_s = self._all("SELECT active_s FROM run")[0][0]
+        return Totals(counts, epochs, slot_s, active_s)
+
+    def best(self) -> TrialRow | None:
+        """Return the trial with the highest score, the lowest number where scores are equal.
+
+        Running trials count with what they have reached. Crashed and diverged ones do not: the
+        measurement protocol counts neither as having matched anything.
+        """
+        rows = self._all(
+            "SELECT * FROM trial WHERE score IS NOT NULL AND state NOT IN ('crashed', 'diverged')"
+            " ORDER BY score DESC, number LIMIT 1"
+        )
+        return TrialRow(**decoded("trial", rows[0])) if rows else None
+
+    def _choose_sync(self) -> None:
+        now = time.monotonic()
+        full = now - self._synced_at >= SYNC_EVERY_S
+        if full:
+            self._synced_at = now
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+
+    def _all(self, query: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        try:
+            return self._connection.execute(query, tuple(values)).fetchall()
+        except sqlite3.Error as error:
+            reraise(error, self.folder)

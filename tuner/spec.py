@@ -1,0 +1,304 @@
+"""A run's specification: everything that decides what a search does, frozen and digested.
+
+Built from a preset, then a YAML file, then flags, each overriding the one before. The digest names
+the run; where it is written and how many workers serve it are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, StrictInt, field_validator, model_validator
+
+from search_spaces.model import (
+    FieldPath,
+    Model,
+    Section,
+    UserError,
+    did_you_mean,
+    is_number,
+    validated,
+)
+from search_spaces.space import ChoiceKnob, FloatKnob, IntKnob, Space, load_space
+from search_spaces.yaml_file import read_yaml
+from trainables.config import (
+    SECTIONS,
+    DataConfig,
+    InjectionConfig,
+    NetworkConfig,
+    TrainingConfig,
+    TrialConfig,
+    canonical_json,
+    knob_section,
+    with_knobs,
+)
+from tuner.rungs import build_stopping
+
+PRESETS = Path(__file__).parent / "presets"
+FLAGS = {
+    "data.source": "--data",
+    "data.format": "--data-format",
+    "data.size": "--image-size",
+    "data.limit": "--limit",
+    "data.max_bad": "--max-bad",
+    "network.width": "--width",
+    "epochs": "--epochs",
+    "sampler.name": "--sampler",
+    "scheduler.name": "--scheduler",
+    "scheduler.audit": "--audit",
+    "seeds": "--seeds",
+    "seed": "--seed",
+    "budget.trials": "--trials",
+    "budget.epochs": "--budget-epochs",
+    "budget.gpu_hours": "--gpu-hours",
+    "budget.wall_hours": "--wall-hours",
+    "resources.concurrency": "--concurrency",
+    "resources.gpus_per_trial": "--gpus-per-trial",
+    "resources.cpus_per_trial": "--cpus-per-trial",
+    "resources.address": "--address",
+    "resources.retries": "--retries",
+}
+"""Fields that a flag of `tuner run` sets, by their path."""
+
+
+class SamplerConfig(Section):
+    """Who proposes configurations."""
+
+    name: Literal["tpe", "random", "gp", "cmaes", "grid", "sobol"] = "tpe"
+    """How configurations are proposed; all are Optuna's samplers."""
+    startup_trials: int = Field(10, ge=1)
+    """Ended trials before `tpe`, `gp` or `cmaes` begin to learn; until then they draw at random.
+    `tpe` counts stopped trials too, the others only completed ones."""
+
+
+class SchedulerConfig(Section):
+    """Which trials are stopped early."""
+
+    name: Literal["asha", "median", "none"] = "asha"
+    """`asha`: asynchronous successive halving; `median`: below the others' median; `none`."""
+    reduction: int = Field(3, ge=2, le=16)
+    """`asha`: one of so many trials survives a rung, and rungs lie a factor of this apart."""
+    first_rung: int | None = Field(None, ge=1)
+    """Epoch of the first judgement; empty chooses from epochs and reduction."""
+    audit: float = Field(0.0, ge=0, le=1)
+    """Share of trials, drawn by seed, that are never stopped, to estimate what stopping costs."""
+
+
+class BudgetConfig(Section):
+    """What a run may spend before it stops asking for trials; running trials finish."""
+
+    trials: int | None = Field(None, ge=1, le=1_000_000)
+    """Trials to train."""
+    epochs: int | None = Field(None, ge=1, le=1_000_000_000)
+    """Epochs to train, over all trials."""
+    gpu_hours: float | None = Field(None, gt=0, le=100_000)
+    """Slot-hours: hours × fraction of a GPU held (on a CPU: hours × cores held)."""
+    wall_hours: float | None = Field(None, gt=0, le=100_000)
+    """Hours since the run started, without the time it was stopped."""
+
+
+class ResourcesConfig(Section):
+    """What one trial holds, and how many run at once. Changes no number of a trial."""
+
+    gpus_per_trial: float | None = Field(None, ge=0, le=1)
+    """Fraction of a GPU; must divide 1. Empty: 1 where the cluster has GPUs, else 0."""
+    cpus_per_trial: int = Field(1, ge=1)
+    """CPU cores reserved; a CPU trial computes with one thread."""
+    concurrency: int | None = Field(None, ge=1)
+    """Trials at once; empty fills the machine."""
+    address: str | None = None
+    """Ray cluster to join; empty starts one for this run."""
+    retries: int = Field(2, ge=0, le=100)
+    """How often a crashed trial continues from its last epoch before it counts as crashed."""
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _divides_one(cls, value: float | None) -> float | None:
+        if value and abs(round(1 / value) - 1 / value) > 1e-9:
+            raise UserError("must divide 1, such as 1, 0.5 or 0.25")
+        return value
+
+
+class RunSpec(Model):
+    """One search."""
+
+    space: Space
+    """What varies and what is fixed; a file may give the name of a space, or the path of one."""
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    injection: InjectionConfig = InjectionConfig()
+    """Readings of the method that the space leaves open; the space's own values override them."""
+    training: TrainingConfig = TrainingConfig()
+    epochs: int = Field(60, ge=1, le=100_000, strict=True)
+    """Epochs of a trial that is not stopped."""
+    sampler: SamplerConfig = SamplerConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    seeds: Literal["fresh", "fixed"] | StrictInt = "fresh"
+    """`fresh`: another seed for every trial; `fixed`: the run's seed for all; a number n: every
+    configuration is trained on the same n seeds."""
+    seed: int = Field(0, ge=0, le=2**31 - 1, strict=True)
+    """Seeds proposals, trial seeds and the audit."""
+    budget: BudgetConfig = BudgetConfig(trials=20)
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and not 1 <= value <= 1000:
+            raise UserError("must be fresh, fixed or a whole number from 1 to 1000")
+        return value
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        space = self.space.resolved(self.epochs)
+        for name in (*space.fixed, *space.knobs):
+            section = knob_section(name)
+            if section is None:
+                raise UserError(f"{name} is no knob; the run sets it (space {space.name})")
+            ranges = not isinstance(space.knobs.get(name), ChoiceKnob | None)
+            if ranges and not is_number(SECTIONS[section].model_fields[name].annotation):
+                raise UserError(f"{name} takes no range; list its values (space {space.name})")
+        budget = self.budget
+        if not (budget.trials or budget.epochs or budget.gpu_hours or budget.wall_hours):
+            raise UserError("budget needs at least one of trials, epochs, gpu_hours, wall_hours")
+        if isinstance(self.seeds, int) and budget.trials and self.seeds > budget.trials:
+            raise UserError(
+                f"seeds must be at most the number of trials ({budget.trials}), since each is one,"
+                f" but got {self.seeds}"
+            )
+        scheduler = self.scheduler
+        build_stopping(scheduler.name, self.epochs, scheduler.reduction, scheduler.first_rung)
+        for corner in _corners(space):
+            self.trial(corner, 0)
+        return self
+
+    def trial(self, knobs: dict[str, Any], seed: int) -> TrialConfig:
+        """Return the trial that this run trains for proposed `knobs` and a seed."""
+        base = TrialConfig.model_construct(
+            network=self.network,
+            injection=self.injection,
+            training=self.training,
+            epochs=self.epochs,
+            seed=seed,
+        )
+        return with_knobs(base, {**self.space.fixed, **knobs}, f"space {self.space.name}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the result, as 64 hexadecimal digits."""
+        values = self.model_dump(mode="json", exclude={"resources"})
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def known_presets() -> tuple[str, ...]:
+    """Return the names of the presets that come with the product."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """Return a preset's values.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    if name not in known_presets():
+        raise UserError(did_you_mean("preset", name, known_presets()))
+    return read_yaml(PRESETS / f"{name}.yaml")
+
+
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Return the layers merged section by section; later ones win.
+
+    >>> merged({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}, "b": 4})
+    {'a': {'x': 1, 'y': 3}, 'b': 4}
+    """
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = result.get(key)
+            both = isinstance(old, dict) and isinstance(value, dict)
+            result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def build_spec(
+    preset: str,
+    file: Path | None,
+    flags: dict[str, Any],
+    sets: dict[str, Any],
+    ranges: dict[str, tuple[str, str]],
+) -> RunSpec:
+    """Return the frozen specification of a run.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset that everything else overrides.
+    file : Path or None
+        A YAML file with any of `RunSpec`'s fields, `space` being a name or a path.
+    flags : dict
+        Like the file, from the command line; `space` is a name or a path.
+    sets : dict
+        Knobs or other fields of a trial, by name, held at a value.
+    ranges : dict
+        Knobs by name, narrowed to (low, high).
+
+    Raises
+    ------
+    UserError
+        If anything is unknown or out of its range, with the one line that says so.
+    """
+    given = merged(read_yaml(file) if file else {}, flags)
+    base = load_preset(preset)
+    if given.get("budget"):
+        del base["budget"]  # a preset's number of trials is no limit that the user set
+    values = merged(base, given)
+    chosen = values.get("space", "periodic_T")
+    space = (
+        validated(Space, chosen, str(file)) if isinstance(chosen, dict) else load_space(str(chosen))
+    )
+
+    def place(path: FieldPath) -> tuple[str, str]:
+        dotted = ".".join(path)
+        name = ".".join(path[:1] if path[1:] == ("name",) else path[-1:])
+        if dotted in FLAGS and _holds(flags, path):
+            return name, FLAGS[dotted]
+        return name, f"{file}, {dotted}" if file and dotted else str(file or "")
+
+    for name, value in sets.items():
+        if knob_section(name) is None:
+            raise UserError(f"Use --{name} to set {name}, not --set.")
+        space = space.with_fixed(name, value)
+    epochs = values["epochs"]
+    if isinstance(epochs, int) and epochs > 0:  # otherwise refused below
+        for name, (low, high) in ranges.items():
+            if name in sets:
+                raise UserError(f"{name} is given both --set and --range; keep one.")
+            space = space.with_range(name, low, high, epochs)
+    return validated(RunSpec, {**values, "space": space}, place)
+
+
+def _holds(values: Any, path: FieldPath) -> bool:
+    for part in path:
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _corners(space: Space) -> list[dict[str, Any]]:
+    """Return knob values at every end of every range: if these are trainable, all are."""
+    ends: dict[str, list[Any]] = {}
+    for name, knob in space.knobs.items():
+        match knob:
+            case IntKnob() | FloatKnob():
+                ends[name] = [knob.low, knob.high]
+            case ChoiceKnob():
+                ends[name] = list(knob.values)
+    middle = {name: values[0] for name, values in ends.items()}
+    corners = [{**middle, name: value} for name, values in ends.items() for value in values]
+    return [{name: corner[name] for name in space.active(corner)} for corner in corners or [middle]]

@@ -1,0 +1,161 @@
+"""What follows from a run's record: its summary, its exit status, and how long it will take.
+
+The summary is the JSON object that `tuner run --format json` prints. Nothing here writes or waits.
+Slot-seconds are seconds × the fraction of a GPU, or × CPU cores, that a trial held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tuner.record_file import writer
+from tuner.record_read import RecordReader
+from tuner.record_rows import Totals, TrialRow
+from tuner.record_schema import END_STATES
+
+DONE, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
+"""Exit statuses."""
+
+
+class Remaining(NamedTuple):
+    """How long a run will still take."""
+
+    seconds: float
+    how: str
+    """On what the estimate rests."""
+
+
+def summary(record: RecordReader) -> dict[str, Any]:
+    """Return what a run is and found, as plain JSON values."""
+    with record.transaction():
+        run, totals, best = record.run(), record.totals(), record.best()
+        alone = sum(trial.stand_alone_epochs for trial in record.trials())
+    state, reason = run.state, run.reason
+    if state == "running" and writer(record.folder) is None:
+        state, reason = "interrupted", "its process ended without notice"
+    return {
+        "run": run.name,
+        "folder": str(record.folder),
+        "state": state,
+        "reason": reason,
+        "space": run.spec["space"]["name"],
+        "trials": {name: count for name, count in totals.trials.items() if count},
+        "best": None if best is None else _best(best, record.epochs(best.number)),
+        "cost": {
+            "epochs": totals.epochs,
+            "slot_seconds": round(totals.slot_s, 3),
+            "stand_alone_epochs": alone,
+            "wall_seconds": round(totals.active_s, 3),
+        },
+        "digest": run.digest,
+        "created_at": run.created_at,
+    }
+
+
+def exit_status(summed: dict[str, Any]) -> int:
+    """Return the exit status that a summary calls for.
+
+    >>> exit_status({"state": "finished", "trials": {"completed": 3, "crashed": 1}})
+    3
+    """
+    if summed["state"] == "interrupted" and str(summed["reason"]).startswith("interrupted"):
+        return INTERRUPTED
+    if summed["state"] != "finished":
+        return FAILED
+    return SOME_FAILED if failures(summed) else DONE
+
+
+def failures(summed: dict[str, Any]) -> int:
+    """Return how many trials of a summary crashed or diverged."""
+    return sum(summed["trials"].get(state, 0) for state in ("crashed", "diverged"))
+
+
+def next_steps(summed: dict[str, Any], reference: str) -> list[tuple[str, str]]:
+    """Return what a user may want to do next, as (command, why); `reference` names the run."""
+    steps = []
+    if summed["state"] != "finished":
+        steps.append((f"tuner resume {reference}", "go on where it stopped"))
+    if failures(summed):
+        steps.append((f"tuner show {reference}", "see which trials failed, and why"))
+    elif summed["state"] == "finished":
+        steps.append((f"tuner show {reference}", "see the best trials and what was judged"))
+    steps.append((f"tuner export {reference} -o trials.csv", "take the trials elsewhere"))
+    steps.append((f"tuner tensorboard {reference}", "look at the curves"))
+    return steps
+
+
+def remaining(
+    trials: Sequence[TrialRow], totals: Totals, budget: dict[str, Any], epochs: int
+) -> Remaining | None:
+    """Estimate how long a run will still take, or None before the first epoch.
+
+    Trials to come are taken to last as long as those that have ended did on average, and running
+    ones at least to their next epoch; epochs go on at the pace of the run so far. Where several
+    limits are set, the one that is reached first counts.
+
+    Parameters
+    ----------
+    trials : sequence of TrialRow
+    totals : Totals
+    budget : dict
+        As recorded: trials, epochs, gpu_hours, wall_hours, each a number or None.
+    epochs : int
+        Epochs of a trial that is not stopped.
+    """
+    if not totals.epochs or not totals.active_s:
+        return None
+    pace_s = totals.active_s / totals.epochs
+    ended = [trial.epochs for trial in trials if trial.state in END_STATES]
+    mean = sum(ended) / len(ended) if ended else float(epochs)
+    open_trials = [trial.epochs for trial in trials if trial.state not in END_STATES]
+    begun = sum(min(epochs - done, max(mean - done, 1)) for done in open_trials if done < epochs)
+    limits = []
+    if budget.get("trials") is not None:
+        to_ask = max(0, budget["trials"] - totals.num_trials)
+        basis = f"{mean:.1f} epochs a trial as so far" if ended else f"all {epochs} epochs a trial"
+        limits.append(((begun + to_ask * mean) * pace_s, basis))
+    if budget.get("epochs") is not None:
+        limits.append(((budget["epochs"] - totals.epochs) * pace_s, "the budget of epochs"))
+    if budget.get("gpu_hours") is not None:
+        held = totals.slot_s / totals.active_s
+        left_s = budget["gpu_hours"] * 3600 - totals.slot_s
+        limits.append((left_s / held if held else 0.0, "the budget of slot-hours"))
+    if budget.get("wall_hours") is not None:
+        limits.append((budget["wall_hours"] * 3600 - totals.active_s, "the budget of hours"))
+    seconds, how = min(limits)
+    return Remaining(max(seconds, begun * pace_s), f"{how}, {pace_s:.2g} s an epoch")
+
+
+def slot_seconds_per_epoch(
+    folders: Sequence[Path], spec: dict[str, Any]
+) -> tuple[float, str] | None:
+    """Return what an epoch costs by the newest run like `spec`, and that run's name, or None.
+
+    Like means: the same network, data, training and device share, and at least one epoch.
+    """
+    from tuner.record import Record
+
+    for folder in reversed(folders):
+        with Record.open(folder) as record:
+            run, totals = record.run(), record.totals()
+        alike = all(run.spec[part] == spec[part] for part in ("network", "data", "training"))
+        if alike and totals.epochs:
+            return totals.slot_s / totals.epochs, run.name
+    return None
+
+
+def _best(trial: TrialRow, epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    until_best = [row for row in epochs if row["epoch"] <= (trial.best_epoch or 0)]
+    return {
+        "config": trial.knobs,
+        "score": trial.score,
+        "test_score": trial.test_score,
+        "epoch": trial.best_epoch,
+        "trial": trial.number,
+        "seed": trial.seed,
+        "state": trial.state,
+        "injected_before": any(row["injected_share"] > 0 for row in until_best),
+        "arm": trial.arm,
+    }
