@@ -1,0 +1,200 @@
+"""What the figures are drawn from: the records of some runs, with every trial's curves as arrays.
+
+# E epochs, U injected units
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.model import UserError, validated
+from search_spaces.space import Space
+from tuner.record import Record
+from tuner.record_file import FILE
+from tuner.record_rows import EventRow, RungRow, RunRow, TrialRow
+from tuner.spec import RunSpec
+
+Floats = NDArray[np.float64]
+MOST_POINTS = 300
+"""Epochs of one drawn line; longer trainings are thinned to about so many."""
+
+
+class Curve(NamedTuple):
+    """A trial's epochs, from the first; NaN where a value is absent."""
+
+    train_loss_E: Floats
+    val_f1_E: Floats
+    injected_E: Floats
+    """Share of unit × steps that were injected."""
+    units: tuple[str, ...]
+    w_EU: Floats
+    injecting_EU: Floats
+    """Share of steps in which a unit was injecting."""
+
+
+class Trial(NamedTuple):
+    """A trial and its curve."""
+
+    key: str
+    """Unique in a report; also the anchor of its row."""
+    run: str
+    row: TrialRow
+    curve: Curve
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.run} #{self.row.number}"
+
+
+class Run(NamedTuple):
+    """A run as its record tells it."""
+
+    name: str
+    """Unique in a report."""
+    folder: Path
+    row: RunRow
+    space: Space
+    """With every bound a number."""
+    trials: tuple[Trial, ...]
+    rungs: tuple[RungRow, ...]
+    events: tuple[EventRow, ...]
+
+    @property
+    def gpu(self) -> bool:
+        """Whether trials held a GPU, so that slot-seconds are GPU-seconds."""
+        return any((trial.row.device or "cpu") != "cpu" for trial in self.trials)
+
+    @property
+    def slot_unit(self) -> str:
+        """What a slot-hour is."""
+        return "GPU-hours" if self.gpu else "CPU slot-hours"
+
+
+def run_folders(paths: Iterable[Path]) -> list[Path]:
+    """Return the runs' folders: each path is one, or a folder such as a study's that holds some.
+
+    Raises
+    ------
+    UserError
+        If a path is neither, or a run is named twice.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(one.parent for one in path.glob(f"**/{FILE}"))
+        if not inside:
+            raise UserError(f"{path} is no run and holds none: there is no {FILE} in it.")
+        found += [path] if path in inside else inside
+    resolved = [folder.resolve() for folder in found]
+    for index, folder in enumerate(resolved):
+        if folder in resolved[:index]:
+            raise UserError(f"Run {folder.name} is given twice; each run may count once.")
+    return found
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
+    """Read runs with all their epochs.
+
+    Raises
+    ------
+    UserError
+        If a record cannot be read.
+    """
+    runs: list[Run] = []
+    for index, folder in enumerate(folders):
+        with Record.open(folder) as record, record.transaction():
+            row = record.run()
+            name = row.name
+            if any(run.name == name for run in runs):
+                name = f"{name} ({index + 1})"
+            trials = tuple(
+                Trial(f"t{index}-{trial.number}", name, trial, _curve(record.epochs(trial.number)))
+                for trial in record.trials()
+            )
+            spec = validated(RunSpec, row.spec, f"run {name}")
+            runs.append(
+                Run(
+                    name,
+                    folder,
+                    row,
+                    spec.space.resolved(spec.epochs),
+                    trials,
+                    tuple(record.rungs()),
+                    tuple(record.events()),
+                )
+            )
+    return tuple(runs)
+
+
+def all_trials(runs: Iterable[Run]) -> Iterator[Trial]:
+    """Yield the trials of all runs, in order."""
+    for run in runs:
+        yield from run.trials
+
+
+def arms(runs: Iterable[Run]) -> dict[str, list[Trial]]:
+    """Return the trials of each arm that has any, in the order of the protocol."""
+    from reports.figures.theme import ARMS
+
+    found: dict[str, list[Trial]] = {arm: [] for arm in ARMS}
+    for trial in all_trials(runs):
+        found[trial.row.arm].append(trial)
+    return {arm: trials for arm, trials in found.items() if trials}
+
+
+def best_of(trials: Iterable[Trial]) -> Trial | None:
+    """Return the trial with the highest score; failed ones matched nothing, and do not count."""
+    counted = [
+        trial
+        for trial in trials
+        if trial.row.score is not None and trial.row.state not in ("crashed", "diverged")
+    ]
+    return max(counted, key=lambda trial: trial.row.score or 0.0, default=None)
+
+
+def drawn_epochs(count: int) -> list[int]:
+    """Return the epochs, from 1, that a line of `count` epochs is drawn through.
+
+    >>> drawn_epochs(4)
+    [1, 2, 3, 4]
+    >>> drawn_epochs(1000)[:3], drawn_epochs(1000)[-1]
+    ([1, 5, 9], 1000)
+    """
+    step = max(1, -(-count // MOST_POINTS))
+    epochs = list(range(1, count + 1, step))
+    return epochs if not epochs or epochs[-1] == count else [*epochs, count]
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """Return the median of the values that are there."""
+    present = [value for value in values if value is not None]
+    return statistics.median(present) if present else None
+
+
+def _curve(rows: list[dict[str, Any]]) -> Curve:
+    def column(name: str) -> Floats:
+        return np.array([row[name] for row in rows], dtype=np.float64)
+
+    units = tuple(one["unit"] for one in (rows[0]["units"] or [] if rows else []))
+    shape = (len(rows), len(units))
+
+    def per_unit(name: str) -> Floats:
+        values = [one[name] for row in rows for one in row["units"] or []]
+        if len(values) != shape[0] * shape[1]:  # units were not always reported
+            return np.full(shape, np.nan)
+        return np.array(values, dtype=np.float64).reshape(shape)
+
+    return Curve(
+        column("train_loss"),
+        column("val_f1"),
+        column("injected_share"),
+        units,
+        per_unit("w"),
+        per_unit("injecting"),
+    )

@@ -1,0 +1,202 @@
+"""What a number of trials buys: tuning curves with their bands, against trials and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reports.arm import Arm
+from reports.contract import Answer
+from reports.figures.chart import SIZE, Column, Figure, Scales, Table, data, log_axis, scales
+from reports.figures.theme import ARMS
+from reports.sentence import number
+from reports.tuning_curve import tuning_curve, why_no_band
+
+MOST_TRIALS_DRAWN = 80
+"""Points along a tuning curve."""
+
+
+class CurvePoint(NamedTuple):
+    """The median best score of k random trials."""
+
+    arm: str
+    trials: float
+    epochs: float | None
+    """Expected cost of so many trials; None where it is not known."""
+    slot_hours: float | None
+    score: float
+    low: float | None
+    """Simultaneous limits; None where trials are no independent draws."""
+    high: float | None
+
+
+class TuningCurves(NamedTuple):
+    """The curves of the arms of a comparison."""
+
+    labels: tuple[str, ...]
+    arms: tuple[str, ...]
+    """The kind of each, for its style."""
+    points: tuple[CurvePoint, ...]
+    target: float | None
+    to_match: tuple[float | None, ...]
+    """Per arm: median trials to match the target."""
+    why_no_band: tuple[str | None, ...]
+
+
+def tuning_curves(
+    sides: Sequence[tuple[Arm, str]], answer: Answer, confidence: float
+) -> TuningCurves | None:
+    """Return the tuning curves of a comparison, or None if no arm has an ended trial.
+
+    Parameters
+    ----------
+    sides : sequence of (Arm, str)
+        Periodic first, each with the kind of arm.
+    answer : Answer
+        Of the comparison, for the target and the trials to match it.
+    confidence : float
+    """
+    points, kept = [], []
+    matches = (answer.arms.periodic, answer.arms.dynamic)
+    for (arm, kind), told in zip(sides, matches, strict=True):
+        if arm.n == 0:
+            continue
+        reason = why_no_band(arm)
+        ks = np.unique(np.geomspace(1, arm.n, MOST_TRIALS_DRAWN).round(2))
+        costs = [_mean_cost(arm, name) for name in ("epochs", "slot_seconds")]
+        found = tuning_curve(arm.scores, ks.tolist(), confidence)
+        for k, score, low, high in zip(*found[:4], strict=True):
+            points.append(
+                CurvePoint(
+                    arm.space,
+                    k,
+                    None if costs[0] is None else k * costs[0],
+                    None if costs[1] is None else k * costs[1] / 3600,
+                    score,
+                    None if reason else low,
+                    None if reason else high,
+                )
+            )
+        kept.append((arm.space, kind, told.trials_to_match.median.estimate, reason))
+    if not kept:
+        return None
+    labels, kinds, to_match, reasons = zip(*kept, strict=True)
+    return TuningCurves(labels, kinds, tuple(points), answer.target.value, to_match, reasons)
+
+
+def draw_tuning(found: TuningCurves, slot_unit: str, confidence: float) -> Figure:
+    """Draw the curves against trials, and against slot-hours where these are known."""
+    told = []
+    for label, trials in zip(found.labels, found.to_match, strict=True):
+        told.append(
+            f"{label} does not reach it in its trials"
+            if trials is None
+            else f"{label} needs {number(max(1.0, trials))} trial{'' if trials <= 1 else 's'}"
+        )
+    goal = "" if found.target is None else (
+        f" To reach {number(found.target)} (dotted) with probability ½, {' and '.join(told)}."
+    )  # fmt: skip
+    notes = [
+        f"{label} has no band: {reason}."
+        for label, reason in zip(found.labels, found.why_no_band, strict=True)
+        if reason
+    ]
+    axes = [("trials", "random trials")]
+    if all(point.slot_hours for point in found.points):
+        axes.append(("slot_hours", f"expected {slot_unit}"))
+    elif all(point.epochs for point in found.points):
+        axes.append(("epochs", "expected epochs"))
+    columns = (
+        Column("space", "space"),
+        Column("trials", "trials", 2),
+        Column("epochs", "expected epochs", 1),
+        Column("slot_hours", f"expected {slot_unit}", 4),
+        Column("score", "median best F1", 4),
+        Column("low", "low", 4),
+        Column("high", "high", 4),
+    )
+    return Figure(
+        "tuning-curves",
+        "Tuning curves: the best of k random trials",
+        f"Median of the best validation macro-F1 among k random trials.{goal}",
+        tuple(_curve_panel(found, *axis) for axis in axes),
+        Table(columns, tuple(tuple(point) for point in found.points)),
+        (
+            f"Bands are simultaneous {confidence * 100:g} % limits, cut where they leave the plot."
+            " Crosses: trials to match.",
+            "Costs are stand-alone: mean cost of a trial × trials.",
+            *notes,
+        ),
+    )
+
+
+def _curve_panel(found: TuningCurves, field: str, title: str) -> Any:
+    import altair as alt
+
+    look: Scales = scales("arm", found.labels, [ARMS[kind] for kind in found.arms], lines=True)
+    rows = [{**point._asdict(), "at": getattr(point, field)} for point in found.points]
+    base = alt.Chart(data(rows))
+    log = max(point.trials for point in found.points) > 20
+    ends = (min(row["at"] for row in rows), max(row["at"] for row in rows))
+    x = alt.X(
+        "at:Q",
+        title=title + (" (log scale)" if log else ""),
+        scale=alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False, nice=False),
+        axis=log_axis(*ends) if log else alt.Axis(),
+    )
+    y_title = "median best validation F1"
+    scores = [point.score for point in found.points]
+    scores += [point.low for point in found.points if point.low is not None]
+    bottom, top = min(scores), max(scores)
+    room = max(0.02, (top - bottom) / 2)  # a band's upper limit is 1 from some trials on
+    shown = alt.Scale(domain=[bottom, min(1.0, top + room)])
+    banded = base.transform_filter("isValid(datum.low)")
+    layers: list[Any] = []
+    if any(point.low is not None for point in found.points):
+        layers.append(
+            banded.mark_area(opacity=0.18, clip=True).encode(
+                x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=look.color
+            )
+        )
+    layers.append(
+        base.mark_line(strokeWidth=2).encode(
+            x=x,
+            y=alt.Y("score:Q", title=y_title, scale=shown),
+            color=look.color,
+            strokeDash=look.dash,
+            tooltip=["arm:N", "trials:Q", "epochs:Q", "slot_hours:Q", "score:Q", "low:Q", "high:Q"],
+        )
+    )
+    if found.target is not None:
+        marks = []
+        for label, trials in zip(found.labels, found.to_match, strict=True):
+            first = next(point for point in found.points if point.arm == label)
+            unit = getattr(first, field)
+            last = max(point.trials for point in found.points if point.arm == label)
+            if trials is not None and trials <= last and unit is not None:
+                at = max(trials, 1.0) * unit / first.trials
+                marks.append({"arm": label, "at": at, "score": found.target})
+        goal = alt.Chart(data([{"target": found.target}]))
+        layers.append(
+            goal.mark_rule(strokeDash=[1, 3], strokeWidth=2, color="var(--ink)").encode(
+                y="target:Q"
+            )
+        )
+        if marks:
+            layers.append(
+                alt.Chart(data(marks))
+                .mark_point(shape="cross", size=90, filled=True, opacity=1)
+                .encode(x="at:Q", y="score:Q", color=look.color)
+            )
+    return alt.layer(*layers).properties(**SIZE)
+
+
+def _mean_cost(arm: Arm, column: str) -> float | None:
+    cost = arm.cost(column)
+    return (
+        None
+        if cost is None or (column != "epochs" and len(arm.devices) > 1)
+        else float(cost.mean())
+    )

@@ -1,0 +1,203 @@
+"""The answer as text: a table for people, JSON for programs, Markdown and LaTeX for papers.
+
+All forms are made from the same sections, so that their numbers cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reports.contract import Answer, ArmAnswer, Cost, Saving, ToMatch
+from reports.words import limits_text, number
+
+WIDTH = 80
+FORMATS = ("table", "json", "markdown", "latex")
+
+
+class Section(NamedTuple):
+    """One table: a heading, names of columns, and rows of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    notes: list[str]
+
+
+def formatted(answer: Answer, format: str, confidence: float = 0.95) -> str:
+    """Return the answer as text that ends with a newline.
+
+    Parameters
+    ----------
+    answer : Answer
+    format : str
+        One of `FORMATS`.
+    confidence : float, default 0.95
+        What the answer was computed with, for the headings.
+    """
+    if format == "json":
+        values = answer.model_dump(mode="json")
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    parts = sections(answer, confidence)
+    write = {"table": _text, "markdown": _markdown, "latex": _latex}[format]
+    return write(answer, parts)
+
+
+def sections(answer: Answer, confidence: float) -> list[Section]:
+    """Return the answer as tables of text."""
+    level = f"{confidence * 100:g} %"
+    arms = (answer.arms.periodic, answer.arms.dynamic)
+    rows = [
+        ("trials", *(str(arm.trials) for arm in arms)),
+        ("matched", *(str(arm.hits) for arm in arms)),
+        ("crashed or diverged", *(str(arm.crashed) for arm in arms)),
+        ("stopped before a match", *(str(arm.stopped) for arm in arms)),
+        ("hit probability", *(_share(arm) for arm in arms)),
+        ("trials, even chance", *(_cost(arm.trials_to_match.median) for arm in arms)),
+        ("trials, 90 % chance", *(_cost(arm.trials_to_match.p90) for arm in arms)),
+        ("trials, on average", *(_cost(arm.trials_to_match.mean) for arm in arms)),
+    ]
+    for label, name in (("epochs per match", "epochs"), ("slot-s per match", "slot_seconds")):
+        costs = [getattr(arm.cost_per_match, name) for arm in arms]
+        if any(costs):
+            rows.append((label, *map(_cost, costs)))
+    found = [
+        Section(f"Arms (estimate, {level} interval)", ("", "periodic", "dynamic"), rows, []),
+        _savings(answer, level),
+        _checks(answer, level),
+    ]
+    return [section for section in found if section.rows]
+
+
+def _savings(answer: Answer, level: str) -> Section:
+    rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    labels = {
+        "trials": "expected trials (primary)",
+        "equal_success": "trials, equal success",
+        "epochs": "epochs per match",
+        "slot_seconds": "slot-seconds per match",
+    }
+    for name, label in labels.items():
+        saving: Saving | None = getattr(answer.savings, name)
+        if saving is None:
+            continue
+        methods = [note.split(" ", 1)[1] for note in notes]
+        if saving.method not in methods:
+            methods.append(saving.method)
+            notes.append(f"[{len(methods)}] {saving.method}")
+        mark = f"[{methods.index(saving.method) + 1}]"
+        rows.append((label, _or_none(saving.ratio), limits_text(saving.low, saving.high), mark))
+    notes.append("All but the primary ratio are exploratory.")
+    title = "Savings: periodic / dynamic, above 1 dynamic needs less"
+    return Section(title, ("", "ratio", f"{level} interval", "method"), rows, notes)
+
+
+def _checks(answer: Answer, level: str) -> Section:
+    beats = answer.random_periodic_beats_default
+    chance = f"{_or_none(beats.probability)} ({limits_text(beats.low, beats.high)})"
+    rows: list[tuple[str, ...]] = [("one random periodic trial beats dynamic", chance)]
+    same = answer.equivalence
+    if same is not None:
+        rows.append(("test score, dynamic − tuned periodic", f"{same.difference:+.4g}"))
+        if same.margin is not None and same.non_inferior_p is not None:
+            worse = f"dynamic worse by {number(same.margin)} or more: p"
+            rows.append((worse, number(same.non_inferior_p)))
+            rows.append(("either differs by as much: p", number(same.two_sided_p or 0.0)))
+    tasks = answer.hidden_knob.break_even_tasks
+    rows.append(("tasks until dynamic's default pays", _or_none(tasks)))
+    notes = ["The default is taken to have cost as many trials as tuning periodic."]
+    return Section(f"Beside it ({level} interval)", ("", ""), rows, notes)
+
+
+def _share(arm: ArmAnswer) -> str:
+    found = arm.hit_probability
+    return f"{_or_none(found.estimate)} ({limits_text(found.low, found.high)})"
+
+
+def _cost(found: Cost | ToMatch | None) -> str:
+    if found is None:
+        return "not known"
+    if found.estimate is None:
+        return f"not reached (≥ {_or_none(found.low)})"
+    return f"{number(found.estimate)} ({limits_text(found.low, found.high)})"
+
+
+def _or_none(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _target(answer: Answer) -> str:
+    value = answer.target.value
+    goal = "none" if value is None else f"score ≥ {number(value)}"
+    return f"Target: {goal}, {answer.target.source}."
+
+
+def _text(answer: Answer, parts: Sequence[Section]) -> str:
+    lines = [*textwrap.wrap(answer.claim, WIDTH), "", *textwrap.wrap(_target(answer), WIDTH)]
+    for part in parts:
+        lines += ["", part.title]
+        table = [part.columns, *part.rows] if any(part.columns) else part.rows
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for row in table:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            lines.append("  " + "  ".join(cells).rstrip())
+        for note in part.notes:
+            lines += textwrap.wrap(note, WIDTH, initial_indent="  ", subsequent_indent="      ")
+    if answer.warnings:
+        lines += ["", "To be said beside it"]
+        for warning in answer.warnings:
+            lines += textwrap.wrap(warning, WIDTH, initial_indent="- ", subsequent_indent="  ")
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(answer: Answer, parts: Sequence[Section]) -> str:
+    def cell(text: str) -> str:
+        for special in "\\|*_`<[":
+            text = text.replace(special, "\\" + special)
+        return text
+
+    lines = [f"**{cell(answer.claim)}**", "", cell(_target(answer))]
+    for part in parts:
+        lines += ["", f"### {cell(part.title)}", ""]
+        lines.append("| " + " | ".join(map(cell, part.columns)) + " |")
+        lines.append("|" + "---|" * len(part.columns))
+        lines += ["| " + " | ".join(map(cell, row)) + " |" for row in part.rows]
+        if part.notes:
+            lines += ["", *(cell(note) + "  " for note in part.notes)]
+    if answer.warnings:
+        lines += ["", *(f"- {cell(warning)}" for warning in answer.warnings)]
+    return "\n".join(lines) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "≥": r"$\ge$", "−": "$-$", "×": r"$\times$", "δ": r"$\delta$", "–": "--", "∞": r"$\infty$",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def _latex(answer: Answer, parts: Sequence[Section]) -> str:
+    """Return tables for LaTeX with the package booktabs."""
+
+    def cell(text: str) -> str:
+        return "".join(_LATEX.get(character, character) for character in text)
+
+    lines = ["% needs \\usepackage{booktabs}", cell(answer.claim), "", cell(_target(answer))]
+    for part in parts:
+        lines += ["", r"\begin{table}", rf"\caption{{{cell(part.title)}}}"]
+        lines += [rf"\begin{{tabular}}{{{'l' * len(part.columns)}}}", r"\toprule"]
+        if any(part.columns):
+            lines += [" & ".join(map(cell, part.columns)) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(cell, row)) + r" \\" for row in part.rows]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\par {cell(note)}" for note in part.notes]
+        lines.append(r"\end{table}")
+    if answer.warnings:
+        lines += ["", r"\begin{itemize}"]
+        lines += [rf"\item {cell(warning)}" for warning in answer.warnings]
+        lines.append(r"\end{itemize}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,180 @@
+"""The page's sections that are no figures: verdict, provenance, Table 1, trials, failures."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports.figures.runs import read_runs
+from reports.sections.paper_table import PAPER, median_interval, paper_table
+from reports.sections.provenance import differences, facts, overview, reading
+from reports.sections.trials import curve_data, failures, thumbnail
+from reports.sections.verdict import Asked, verdict
+from reports.table import read_trials
+from search_spaces.model import UserError
+from tests.reports.made_records import CENSUS, Ending, make_record
+from tests.reports.made_trials import made_curve, made_run, made_trial
+
+
+def test_the_papers_figures_are_those_of_its_table_1() -> None:
+    assert PAPER == {
+        "baseline": (41.24, 0.34),
+        "dropout": (54.99, 0.32),
+        "periodic": (37.56, 0.38),
+        "dynamic": (36.91, 0.39),
+    }
+
+
+def test_table_1_has_best_median_and_count_of_fully_trained_trials() -> None:
+    trials = [
+        made_trial(0, made_curve([0.1, 0.3], loss=[2.0, 1.0])),
+        made_trial(1, made_curve([0.2, 0.1], loss=[1.8, 0.5])),
+        made_trial(2, made_curve([0.9]), state="pruned"),
+    ]
+    found = paper_table({"periodic": trials}, ["fer2013.zip"])
+    assert (found.unfinished, found.same_data) == (1, False)
+    loss, validation, test = found.rows
+    assert (loss.best, loss.median, loss.trials, loss.paper) == (1.0, 1.4, 2, 37.56)
+    assert (validation.best, validation.median, validation.paper) == (0.3, 0.25, 0.38)
+    assert (test.best, test.paper) == (pytest.approx(0.29), None)
+    assert (validation.low, validation.high) == (None, None)
+
+
+def test_a_paper_figure_is_of_the_same_data_only_where_all_runs_used_it() -> None:
+    trials = {"baseline": [made_trial(0)]}
+    assert paper_table(trials, ["/data/AffectNet"]).same_data
+    assert not paper_table(trials, ["/data/AffectNet", "synthetic"]).same_data
+    assert not paper_table(trials, []).same_data
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_the_medians_interval_covers_at_95_percent_and_no_narrower_one_does(n: int) -> None:
+    """Oracle: all 2ⁿ ways in which n values lie below or above the median."""
+    low, high = median_interval(range(1, n + 1), 0.95)
+    below = [sum(signs) for signs in itertools.product((0, 1), repeat=n)]
+
+    def coverage(rank: int) -> float:
+        """Of the interval from the rank-th smallest to the rank-th largest value."""
+        return sum(rank <= count <= n - rank for count in below) / 2**n
+
+    if low is None or high is None:
+        assert coverage(1) < 0.95
+        return
+    rank = int(low)
+    assert high == n + 1 - rank
+    assert coverage(rank) >= 0.95 > coverage(rank + 1)
+
+
+def test_a_single_arm_says_what_was_found_and_what_is_missing(tmp_path: Path) -> None:
+    folder = make_record(tmp_path / "p", trials=2)
+    found = verdict(read_runs([folder]), read_trials([folder]), Asked())
+    assert found.answer is None
+    assert found.sentence.startswith("The best of 2 trials reached a validation macro-F1 of 0.")
+    assert "there is no run of a dynamic space" in found.sentence
+
+
+def test_two_arms_open_with_the_claim(tmp_path: Path) -> None:
+    folders = [
+        make_record(tmp_path / "p", trials=3, **CENSUS),
+        make_record(tmp_path / "d", "dynamic_default", trials=3, **CENSUS),
+    ]
+    found = verdict(read_runs(folders), read_trials(folders), Asked(target=0.3))
+    assert found.answer is not None
+    assert found.sentence == found.answer.claim
+    assert (found.periodic, found.dynamic) == ("periodic_T", "dynamic_default")
+    assert found.target == "Target: validation macro-F1 ≥ 0.3 (given)."
+
+
+def test_several_spaces_of_a_side_must_be_chosen_from(tmp_path: Path) -> None:
+    folders = [
+        make_record(tmp_path / "p", trials=2, **CENSUS),
+        make_record(tmp_path / "q", "periodic_position", trials=2, **CENSUS),
+        make_record(tmp_path / "d", "dynamic_default", trials=2, **CENSUS),
+    ]
+    runs, trials = read_runs(folders), read_trials(folders)
+    assert "choose one periodic space with --periodic (periodic_T, periodic_position)" in (
+        verdict(runs, trials, Asked()).sentence
+    )
+    assert verdict(runs, trials, Asked(periodic="periodic_position")).answer is not None
+    with pytest.raises(UserError, match="Unknown space 'periodc_T'"):
+        verdict(runs, trials, Asked(periodic="periodc_T"))
+
+
+def test_where_all_failed_the_sentence_says_so_with_the_last_error(tmp_path: Path) -> None:
+    crash = Ending("crashed", 0, "Traceback\n  line\nRuntimeError: no memory\n")
+    folder = make_record(tmp_path / "p", trials=3, endings=[crash] * 3)
+    runs = read_runs([folder])
+    assert verdict(runs, read_trials([folder]), Asked()).sentence.startswith(
+        "All 3 trials failed; the last one with: RuntimeError: no memory."
+    )
+    assert [failure.last_line for failure in failures(runs)] == ["RuntimeError: no memory"] * 3
+
+
+def test_a_failure_without_an_error_text_gives_its_reason() -> None:
+    trial = made_trial(0, state="diverged", reason="the loss is not finite")
+    assert failures([made_run([trial])])[0].last_line == "the loss is not finite"
+
+
+def test_provenance_has_every_field_and_moments_in_utc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    folder = make_record(tmp_path / "p", trials=2, endings=[Ending("pruned", 6)])
+    (run,) = read_runs([folder])
+    found = facts(run, 0)
+    items = dict(found.items)
+    assert found.command == "tuner run --space periodic_T"
+    assert items["Began"] == "2023-11-14 22:13 UTC"
+    assert items["Trials"] == "1 completed, 1 pruned"
+    assert items["Digest of the specification"] == run.row.digest
+    assert items["Precision"] == "fp32"
+    assert items["Fingerprint of the data"] == "f" * 64
+    assert "torch 2.15.0" in found.versions
+    assert ("T", "1 to 6") == found.knobs.rows[0][:2]
+    assert overview([run]).rows[0][:4] == ("p", "periodic", "1 completed, 1 pruned", 18)
+
+
+def test_the_reading_leaves_out_what_varied_and_fills_in_the_methods_defaults(
+    tmp_path: Path,
+) -> None:
+    (run,) = read_runs([make_record(tmp_path / "d", "dynamic_constant", trials=1)])
+    assert "w_per channel" in reading(run)
+    assert "divide_by abs_w" in reading(run)
+    assert "evaluation as_trained" in reading(run)
+    assert "Constant" not in reading(run)
+
+
+def test_conditions_that_runs_do_not_share_are_told(tmp_path: Path) -> None:
+    folders = [
+        make_record(tmp_path / "a", trials=1),
+        make_record(tmp_path / "b", trials=1, epochs=20, fingerprint="e" * 64),
+    ]
+    runs = read_runs(folders)
+    assert differences(runs[:1]) == []
+    told = " ".join(differences(runs))
+    assert "do not share one data" in told
+    assert "number of epochs" in told
+
+
+def test_thumbnails_lie_in_their_box_and_one_point_is_a_dash() -> None:
+    path = thumbnail(np.linspace(0, 1, 500), 500, 0.0, 1.0)
+    points = [tuple(map(int, point.split())) for point in path[1:].split("L")]
+    assert all(0 <= x <= 63 and 0 <= y <= 17 for x, y in points)
+    assert (points[0], points[-1]) == ((0, 17), (63, 1))
+    assert thumbnail(np.array([0.5]), 1, 0.5, 0.5) == "M0 17L2 17"
+    assert thumbnail(np.array([]), 1, 0.0, 1.0) == ""
+
+
+def test_curves_for_the_script_are_in_thousandths_and_thinned_when_there_are_many() -> None:
+    trial = made_trial(0, made_curve([0.1234, 0.2], loss=[1.0, np.nan], injected=[0.0, 0.25]))
+    assert curve_data([made_run([trial])]) == {
+        trial.key: {"f": [123, 200], "l": [1000, None], "i": [0, 25]}
+    }
+    many = [made_trial(i, made_curve([0.1] * 300)) for i in range(2000)]
+    found = curve_data([made_run(many)])
+    assert found[many[0].key]["e"][0] == 1
+    assert found[many[0].key]["e"][-1] == 300
+    assert sum(len(one["f"]) for one in found.values()) <= 210_000
