@@ -37,6 +37,7 @@ def start(
     name: str | None,
     cache: Path,
     command: list[str],
+    fingerprint: str | None = None,
     on_ready: Callable[[Path], None] | None = None,
     notice: Callable[[str], None] = print,
 ) -> Path:
@@ -53,6 +54,8 @@ def start(
         Where packed data sets are kept.
     command : list of str
         What to record as the command line.
+    fingerprint : str, optional
+        What the data must have.
     on_ready : callable, optional
         Called with the run's folder once its record exists, before the first trial.
     notice : callable
@@ -68,6 +71,8 @@ def start(
     folder = new_folder(runs, name, spec)
     check_before_start(spec.resources)
     data = _prepare(spec, cache, notice)
+    if fingerprint is not None:
+        _check_fingerprint(data, spec, fingerprint, "The study's other runs were")
     notice("Starting Ray …")
     with ray_session(spec.resources) as cluster:
         gpus, concurrency = check_fits(spec.resources, cluster)
@@ -134,13 +139,7 @@ def resume(
         )
         check_before_start(spec.resources)
         data = _prepare(spec, cache, notice)
-        fingerprint = data.used_fingerprint(spec.data.limit)
-        if fingerprint != run.data["fingerprint"]:
-            raise UserError(
-                f"Run {run.name} was trained on other data: fingerprint"
-                f" {run.data['fingerprint'][:12]}, but {spec.data.source} has {fingerprint[:12]}."
-                " Give the same data with --data, or start another run."
-            )
+        _check_fingerprint(data, spec, run.data["fingerprint"], f"Run {run.name} was")
         notice("Starting Ray …")
         with ray_session(spec.resources) as cluster:
             gpus, concurrency = check_fits(spec.resources, cluster)
@@ -164,6 +163,16 @@ def resume(
             restore.adopt(driver, found)
             drive(driver, data, gpus, concurrency, on_ready, notice)
     return folder
+
+
+def _check_fingerprint(data: PackedData, spec: RunSpec, expected: str, who: str) -> None:
+    """Refuse other data than before."""
+    fingerprint = data.used_fingerprint(spec.data.limit)
+    if fingerprint != expected:
+        raise UserError(
+            f"{who} trained on other data: fingerprint {expected[:12]}, but {spec.data.source} has"
+            f" {fingerprint[:12]}. Give the same data with --data, or start another run."
+        )
 
 
 def _prepare(spec: RunSpec, cache: Path, notice: Callable[[str], None]) -> PackedData:

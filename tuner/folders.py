@@ -29,14 +29,26 @@ def check_name(name: str) -> str:
     return name
 
 
-def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:
-    """Return the folder of a new run, which does not exist yet."""
+def writable(runs: Path) -> Path:
+    """Return the folder of all runs, made or yet to make.
+
+    Raises
+    ------
+    UserError
+        If it is no folder, or cannot be written to.
+    """
     runs = runs.resolve()
     there = next(path for path in (runs, *runs.parents) if path.exists())
     if not there.is_dir():
         raise UserError(f"--runs must be a folder, but {there} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):  # seen now rather than after data were packed
         raise UserError(f"--runs must be a folder that can be written to, but {there} cannot.")
+    return runs
+
+
+def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:
+    """Return the folder of a new run, which does not exist yet."""
+    runs = writable(runs)
     if name is not None:
         folder = runs / check_name(name)
         if folder.exists() and not (folder / FILE).exists():

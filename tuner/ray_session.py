@@ -62,6 +62,8 @@ def check_before_start(resources: ResourcesConfig) -> None:
 def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
     """Yield the cluster's resources (``CPU``, ``GPU``, …) while Ray is up.
 
+    Within another session that one is used, and left up.
+
     Raises
     ------
     UserError
@@ -75,6 +77,9 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner goes to stdout, which is for data
     import ray
 
+    if ray.is_initialized():
+        yield dict(ray.cluster_resources())
+        return
     remove_leftovers()
     folder = None
     try:

@@ -121,6 +121,16 @@ class ResourcesConfig(Section):
         return value
 
 
+class StudyRef(Section):
+    """The study that a run is a part of."""
+
+    name: str
+    digest: str
+    """SHA-256 of the study's specification."""
+    stage: Literal["pilot", "census", "search", "confirm"]
+    """What the run is for."""
+
+
 class RunSpec(Model):
     """One search."""
 
@@ -142,6 +152,8 @@ class RunSpec(Model):
     """Seeds proposals, trial seeds and the audit."""
     budget: BudgetConfig = BudgetConfig(trials=20)
     resources: ResourcesConfig = ResourcesConfig()
+    study: StudyRef | None = None
+    """Set by `tuner study`."""
 
     @field_validator("seeds")
     @classmethod
@@ -188,7 +200,7 @@ class RunSpec(Model):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides the result, as 64 hexadecimal digits."""
-        values = self.model_dump(mode="json", exclude={"resources"})
+        values = self.model_dump(mode="json", exclude={"resources", "study"})
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 

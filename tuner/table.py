@@ -87,12 +87,14 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
 
 
 def default_stage(run: RunRow) -> str:
-    """Return `census` for i.i.d. random configurations that nothing stops early, else `search`.
+    """Return the stage of a study's run; of another, `census` or `search`.
 
-    A census must not learn, follow a grid, or stop: then its rows are no independent draws. A
-    space without knobs leaves the sampler nothing to choose. That a census was a pilot or a
-    confirmation is for the one who planned it to say.
+    A census is of i.i.d. random configurations that nothing stops early: if it learns, follows a
+    grid, or stops, its rows are no independent draws. A space without knobs leaves the sampler
+    nothing to choose. That such a run was a pilot or a confirmation only a study knows.
     """
+    if run.spec.get("study"):
+        return str(run.spec["study"]["stage"])
     drawn = run.spec["sampler"]["name"] == "random" or not run.spec["space"]["knobs"]
     return "census" if drawn and run.spec["scheduler"]["name"] == "none" else "search"
 

@@ -17,6 +17,10 @@ import click
 COMMANDS = {
     "run": ("tuner.cli.search", "Run a search: train trials until the budget is spent."),
     "resume": ("tuner.cli.search", "Go on with a run, whatever ended it."),
+    "study": (
+        "tuner.cli.study",
+        "Carry out a study: pilot, census, searches and confirmation.",
+    ),
     "status": ("tuner.cli.runs", "Show how a run is going, or how it went."),
     "list": ("tuner.cli.runs", "List the runs of a folder, the newest last."),
     "export": ("tuner.cli.runs", "Write the trials of one or more runs as a table."),

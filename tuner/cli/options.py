@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,11 +48,11 @@ def format_option(*formats: str) -> Callable[[FuncT], FuncT]:
     )  # fmt: skip
 
 
-def known_runs(runs: Path) -> list[Path]:
-    """Return the folders of all runs under `runs`, the oldest first."""
+def known_runs(*folders: Path) -> list[Path]:
+    """Return the folders of all runs in these, the oldest first."""
     from tuner.record_file import FILE
 
-    found = [path.parent for path in runs.glob(f"*/{FILE}")]
+    found = [path.parent for folder in folders for path in folder.glob(f"*/{FILE}")]
     return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))
 
 
@@ -72,3 +73,8 @@ def find_run(runs: Path, name: str) -> Path:
     if not known:
         raise UserError(f"Unknown run {name!r}: {runs} holds no run. Start one with `tuner run`.")
     raise UserError(did_you_mean("run", name, known))
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

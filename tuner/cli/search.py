@@ -13,6 +13,7 @@ import click
 
 from search_spaces.model import UserError, rule
 from search_spaces.yaml_file import parse_value
+from trainables.config import DataConfig
 from tuner.cli.options import (
     Command,
     cache_option,
@@ -47,7 +48,7 @@ def spec_options(paths: Sequence[str]) -> Callable[[FuncT], FuncT]:
                 metavar = (
                     "[" + allowed.replace(", or a whole number", ", N").replace(", ", "|") + "]"
                 )
-            option = click.option(FLAGS[path], _parameter(path), metavar=metavar, help=text)
+            option = click.option(FLAGS[path], parameter(FLAGS[path]), metavar=metavar, help=text)
             function = option(function)
         return function
 
@@ -62,8 +63,9 @@ def _field(path: str) -> Any:
     return fields[name]
 
 
-def _parameter(path: str) -> str:
-    return FLAGS[path].removeprefix("--").replace("-", "_")
+def parameter(flag: str) -> str:
+    """Return the name under which click passes a flag."""
+    return flag.removeprefix("--").replace("-", "_")
 
 
 @click.command("run", cls=Command)
@@ -106,7 +108,7 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     if options["dry_run"]:
         folder = new_folder(runs, options["name"], spec)
         temp = Path(tempfile.gettempdir())
-        planned = plan(spec, folder, cache, temp, known_runs(runs), _training_images(spec))
+        planned = plan(spec, folder, cache, temp, known_runs(runs), training_images(spec.data))
         click.echo(
             json.dumps(planned._asdict(), indent=2)
             if options["format_"] == "json"
@@ -176,7 +178,7 @@ def flags_given(options: dict[str, Any]) -> dict[str, Any]:
     if options.get("space") is not None:
         result["space"] = options["space"]
     for path, flag in FLAGS.items():
-        text = options.get(_parameter(path))
+        text = options.get(parameter(FLAGS[path]))
         if text is None:
             continue
         value = text if path in AS_WRITTEN else parse_value(text, flag)
@@ -262,8 +264,8 @@ def _positive(name: str, text: str) -> int | float:
     return value
 
 
-def _training_images(spec: RunSpec) -> int | None:
+def training_images(data: DataConfig) -> int | None:
     """Return the number of training images if it is known before the data are packed."""
-    if spec.data.source != "synthetic":
+    if data.source != "synthetic":
         return None
-    return min(spec.data.synthetic_train, spec.data.limit or spec.data.synthetic_train)
+    return min(data.synthetic_train, data.limit or data.synthetic_train)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from tuner.cli.formatting import as_csv, as_table
-from tuner.cli.options import Command, find_run, format_option, runs_option
+from tuner.cli.options import Command, cores, find_run, format_option, runs_option
 from tuner.spec import SamplerConfig, SchedulerConfig
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def simulate_command(
             num_halves=num_halves,
             seed=seed,
             nearest=nearest,
-            jobs=jobs or _cores(),
+            jobs=jobs or cores(),
             progress=lambda done, total: bar.update(1000 * done // total - bar.pos),
         )
     for warning in result.warnings:
@@ -215,7 +214,3 @@ def _share(value: float | None) -> str:
 
 def _prefixed(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {name if key == "estimate" else f"{name}_{key}": value for key, value in values.items()}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -73,17 +73,18 @@ def plan_text(planned: Plan) -> str:
     cost = "" if seconds is None else f"about {duration(seconds)} of slot time; "
     lines = [
         f"Plan: {planned.space} ({', '.join(planned.arms)}). Nothing has been written.",
-        *_filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
-        *_filled("budget", limits),
-        *_filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
-        *_filled("epochs", epochs),
-        *_filled("cost", cost + planned.cost_from),
+        *filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
+        *filled("budget", limits),
+        *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
+        *filled("epochs", epochs),
+        *filled("cost", cost + planned.cost_from),
     ]
     for warning in planned.warnings:
-        lines += _filled("warning", warning)
+        lines += filled("warning", warning)
     lines += [f"  {'run':9}{planned.writes['run']}", f"  {'data':9}{planned.writes['packed_data']}"]
     return "\n".join([*lines, f"  {'ray':9}{planned.writes['ray_temporary']} (removed at the end)"])
 
 
-def _filled(name: str, text: str) -> list[str]:
+def filled(name: str, text: str) -> list[str]:
+    """Return a name and a text in lines of at most 80 columns."""
     return textwrap.wrap(text, 80, initial_indent=f"  {name:9}", subsequent_indent=" " * 11)

@@ -1,0 +1,235 @@
+"""Carry a study out, from wherever it stands: each run is started, resumed, or already finished.
+
+Nothing is kept but the frozen file, the runs' own records and the replays, so a study that was
+interrupted at any moment goes on by doing the same again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from search_spaces.model import UserError
+from tuner.record import Record
+from tuner.record_file import FILE as RECORD
+from tuner.study.choice import target_of, tuned
+from tuner.study.spec import FILE, StudySpec, thawed
+from tuner.study.stages import StudyRun, before_confirming, confirmations
+
+
+class Followed(NamedTuple):
+    """What shows one run while it goes on."""
+
+    on_ready: Callable[[Path], None]
+    notice: Callable[[str], None]
+
+
+Follow = Callable[[str], AbstractContextManager[Followed]]
+"""Takes a line that says what comes next."""
+
+
+class UnfinishedError(Exception):
+    """A run of the study ended before its budget was spent."""
+
+    def __init__(self, run: str, state: str, reason: str | None) -> None:
+        why = "" if reason in (None, state) else f": {reason}"
+        super().__init__(f"Run {run} was {state}{why}.")
+        self.state = state
+
+
+def freeze(spec: StudySpec, folder: Path) -> None:
+    """Write a study's specification into its folder, or check that it is the one there.
+
+    Raises
+    ------
+    UserError
+        If the folder holds another study, or anything else.
+    """
+    path = folder / FILE
+    if path.exists():
+        there = thawed(folder)
+        if there.digest != spec.digest:
+            raise UserError(
+                f"{folder} holds another study, {there.title!r} with digest {there.digest[:12]};"
+                f" this one has {spec.digest[:12]}. What is frozen cannot change: choose another"
+                f" --name, or go on with the one there: tuner study {folder}"
+            )
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} exists, but holds no study; choose another --name.")
+    unfinished = folder / f".{FILE}.unfinished"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(spec.frozen())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def check(spec: StudySpec, name: str) -> list[StudyRun]:
+    """Return the runs known beforehand, or refuse what one of them would be refused for.
+
+    Raises
+    ------
+    UserError
+        If a space cannot be trained so, or the sampler cannot search it.
+    """
+    from tuner.samplers import check_sampler
+
+    runs = before_confirming(spec, name)
+    for run in runs:
+        check_sampler(run.spec.space.resolved(run.spec.epochs), run.spec.sampler)
+    return runs
+
+
+def conduct(
+    spec: StudySpec, folder: Path, *, cache: Path, command: list[str], follow: Follow, jobs: int
+) -> None:
+    """Bring a study to its end.
+
+    Parameters
+    ----------
+    spec : StudySpec
+        As it was frozen in `folder`; its resources and the path of its data may differ.
+    folder : Path
+    cache : Path
+        Where packed data sets are kept.
+    command : list of str
+        What each run records as its command line.
+    follow : callable
+    jobs : int
+        Processes that replay searches.
+
+    Raises
+    ------
+    UserError
+        If a run cannot be started or continued.
+    UnfinishedError
+        If a run ended before its budget was spent.
+    """
+    from tuner.ray_session import check_before_start, ray_session
+
+    runs = check(spec, folder.name)
+    check_before_start(spec.resources)
+    with ray_session(spec.resources):  # one for all runs: starting it takes seconds
+        _bring_to_end(spec, runs, folder, cache, command, follow)
+        replay(spec, folder, jobs, follow)
+        chosen = tuned(spec, folder)
+        last = confirmations(spec, folder.name, {one.suffix: one.knobs for one in chosen})
+        _bring_to_end(spec, last, folder, cache, command, follow)
+
+
+def _bring_to_end(
+    spec: StudySpec,
+    runs: Sequence[StudyRun],
+    folder: Path,
+    cache: Path,
+    command: list[str],
+    follow: Follow,
+) -> None:
+    """Start or resume each of these runs that has not finished, in order."""
+    from tuner import engine
+
+    for number, run in enumerate(runs, start=1):
+        of = folder / run.name
+        if state_of(of)[0] == "finished":
+            continue
+        count = f"{number} of {len(runs)} runs" + (" to confirm" * (run.stage == "confirm"))
+        with follow(f"{run.name} ({count}, {run.spec.budget.trials} trials)") as shown:
+            if (of / RECORD).exists():
+                engine.resume(
+                    of,
+                    resources=spec.resources.model_dump(exclude_unset=True),
+                    data_source=spec.data.source,
+                    cache=cache,
+                    command=command,
+                    on_ready=shown.on_ready,
+                    notice=shown.notice,
+                )
+            else:
+                _clear(of)
+                engine.start(
+                    run.spec,
+                    runs=folder,
+                    name=run.name,
+                    cache=cache,
+                    command=command,
+                    fingerprint=_fingerprint(folder),
+                    on_ready=shown.on_ready,
+                    notice=shown.notice,
+                )
+        state, reason = state_of(of)
+        if state != "finished":
+            raise UnfinishedError(run.name, state, reason)
+
+
+def state_of(folder: Path) -> tuple[str, str | None]:
+    """Return a run's state and its reason; `waiting` where it has not begun."""
+    if not (folder / RECORD).exists():
+        return "waiting", None
+    with Record.open(folder) as record:
+        run = record.run()
+    return run.state, run.reason
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run that was killed before it had a record left behind."""
+    if folder.is_dir() and {one.name for one in folder.iterdir()} <= {"spec.json"}:
+        shutil.rmtree(folder)
+
+
+def _fingerprint(folder: Path) -> str | None:
+    """Return that of the data of the study's runs so far."""
+    for path in sorted(folder.glob(f"*/{RECORD}")):
+        with Record.open(path.parent) as record:
+            return str(record.run().data["fingerprint"])
+    return None
+
+
+def replay(spec: StudySpec, folder: Path, jobs: int, follow: Follow) -> None:
+    """Replay searches over the census of either side, once; write `replay-SPACE.json`.
+
+    Searches are replayed as many at once as the real ones ran. What cannot be replayed is said,
+    and the study goes on: the report tells that it is missing.
+    """
+    from reports.census import read_census
+    from reports.replay import Policy
+    from reports.simulate import simulate
+
+    plan, target = spec.policy, target_of(spec, folder)
+    for space in (spec.periodic.space.name, spec.dynamic.space.name):
+        path = folder / f"replay-{space}.json"
+        if path.exists():
+            continue
+        with follow(f"replay-{space} ({plan.replays} simulated searches)") as shown:
+            policy = Policy(
+                plan.sampler, plan.scheduler, plan.trials, _slots(folder / f"search-{space}-1")
+            )
+            try:
+                census = read_census([folder / f"census-{space}"])
+                result = simulate(
+                    census, [policy], target,
+                    searches=plan.replays, seed=spec.seed, nearest=plan.nearest, jobs=jobs,
+                )  # fmt: skip
+            except UserError as error:
+                shown.notice(f"Not replayed: {error}")
+                continue
+            for warning in result.warnings:
+                shown.notice(f"Warning: {warning}")
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            unfinished.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            unfinished.replace(path)
+
+
+def _slots(folder: Path) -> int:
+    """Return how many trials a run trained at once."""
+    with Record.open(folder) as record:
+        told = [event.data for event in record.events() if event.kind == "slots" and event.data]
+    return int(told[-1]["concurrency"])
