@@ -6,11 +6,17 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test check format docs clean
+.PHONY: run study test check format docs clean
 
 run: $(READY)
 	$(BIN)/tuner run --space periodic_T
 	@echo "Here \`tuner\` is $(BIN)/tuner; to type it as above: . $(BIN)/activate"
+
+study: $(READY)
+	$(BIN)/tuner study quick || [ $$? -eq 3 ]  # 3: done, though some trials failed
+	$(BIN)/tuner report quick -o runs/quick/report.html
+	@if [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
+		$(BIN)/python -m webbrowser "file://$(CURDIR)/runs/quick/report.html"; fi
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -216,7 +216,8 @@ def load_study(name_or_file: str, flags: Mapping[str, Any] | None = None) -> Stu
     """Return a study by name, or from a user's own YAML file.
 
     A file holds the fields of `StudySpec`. `preset` takes the values of a run's preset first; an
-    arm may also `set` knobs to a value or narrow their `range`, as `tuner run` does.
+    arm may also `set` knobs to a value or narrow their `range`, as `tuner run` does, and give the
+    space that results another `name`.
 
     Parameters
     ----------
@@ -282,7 +283,7 @@ def _arm(value: Any, epochs: Any, where: str) -> Any:
         value = {"space": value}
     if not isinstance(value, dict) or not isinstance(value.get("space"), str | dict):
         return value
-    rest = {key: one for key, one in value.items() if key not in ("set", "range")}
+    rest = {key: one for key, one in value.items() if key not in ("name", "set", "range")}
     chosen, sets, ranges = value["space"], value.get("set", {}), value.get("range", {})
     space = validated(Space, chosen, where) if isinstance(chosen, dict) else load_space(chosen)
     for name, parts in (("set", sets), ("range", ranges)):
@@ -295,7 +296,8 @@ def _arm(value: Any, epochs: Any, where: str) -> Any:
             raise UserError(f"range of {name} must be [low, high], but got {bounds!r} ({where}).")
         if isinstance(epochs, int) and epochs > 0:  # otherwise refused as a whole
             space = space.with_range(name, str(bounds[0]), str(bounds[1]), epochs)
-    return {**rest, "space": space.model_dump()}
+    named = {"name": value["name"]} if "name" in value else {}
+    return {**rest, "space": {**space.model_dump(), **named}}
 
 
 def run_spec(study: StudySpec, space: Space, fields: Mapping[str, Any], where: str) -> RunSpec:

@@ -99,9 +99,10 @@ def test_every_decision_changes_the_digest(tmp_path, before, after):
 def test_an_arm_may_hold_and_narrow_knobs(tmp_path):
     text = SMALL.replace(
         "{space: periodic_T, trials: 6}",
-        "{space: periodic, set: {position: bn2}, range: {T: [1, 2]}, trials: 6}",
+        "{space: periodic, name: early, set: {position: bn2}, range: {T: [1, 2]}, trials: 6}",
     )
     space = load_study(written(tmp_path, text)).periodic.space
+    assert space.name == "early"
     assert list(space.knobs) == ["T"]
     assert (space.knobs["T"].low, space.knobs["T"].high) == (1, 2)
     assert space.fixed["position"] == "bn2"
@@ -186,9 +187,11 @@ def test_what_every_study_fixes_is_part_of_its_digest(tmp_path, monkeypatch):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 50) | st.floats(-1, 2) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
