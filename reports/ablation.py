@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from reports.arm import Arm, arm_of
 from reports.proportions import Interval, trials_to_match
-from reports.savings import share_interval, trial_savings
+from reports.savings import share_interval, trials_ratio
 from reports.sensitivity import holds
 from search_spaces.model import UserError
 from search_spaces.space import ChoiceKnob, FloatKnob, IntKnob, Space
@@ -89,7 +89,7 @@ def space_ablation(
         ]
         arm = arm_of(periodic.trials.take(inside), periodic.space)
         hits = arm.hits(target)
-        savings = trial_savings(dynamic, arm, target, own_median, confidence, seed).trials
+        savings = trials_ratio(dynamic, arm, target, own_median, confidence, seed)
         share = float(hits.mean()) if arm.n else None
         found.append(
             Ablated(

@@ -68,6 +68,7 @@ def compare(
     dynamic: str,
     target: float | None = None,
     target_from: Trials | None = None,
+    target_source: str = "given",
     margin: float | None = None,
     confidence: float = 0.95,
     seed: int = 0,
@@ -84,6 +85,8 @@ def compare(
         Validation score that counts as a match, fixed in advance.
     target_from : Trials, optional
         A pilot of dynamic, whose median is the target.
+    target_source : str, default "given"
+        Where `target` comes from, for people.
     margin : float, optional
         How much worse on test, δ > 0, is not worse.
     confidence : float, default 0.95
@@ -99,7 +102,7 @@ def compare(
         if space not in trials.spaces:
             raise UserError(did_you_mean("space", space, trials.spaces))
     arms = {"periodic": arm_of(trials, periodic), "dynamic": arm_of(trials, dynamic)}
-    chosen = chosen_target(trials, arms["dynamic"], target, target_from)
+    chosen = chosen_target(trials, arms["dynamic"], target, target_from, target_source)
     y = chosen.value
     shares = {role: _share(arm, role, chosen, confidence, seed) for role, arm in arms.items()}
     confirmed = confirmation(trials, dynamic, periodic, margin)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports.table import Trials
+from reports.words import plural
 from trainables.config import canonical_json
 from tuner.record_schema import END_STATES
 
@@ -84,19 +85,19 @@ def confirmation(trials: Trials, first: str, second: str, margin: float | None) 
     """
     notes: list[str] = []
     sides = {}
-    counts = {space: len(_confirmed(trials, space)) for space in (first, second)}
+    counts = {space: len(confirmed_trials(trials, space)) for space in (first, second)}
     absent = " or ".join(space for space, count in counts.items() if not count)
     if absent:
         return Confirmation(None, [f"There are no confirm rows of {absent}"])
     for space in (first, second):
-        rows = _confirmed(trials, space)
+        rows = confirmed_trials(trials, space)
         left_out = sum(score is None or bad for score, bad in zip(*_quality(rows), strict=True))
         if left_out:
             notes.append(
                 f"{left_out} of {len(rows)} confirm trials of {space} did not complete, or have no"
                 " test score, and are left out of the comparison on test."
             )
-        found = _configurations(rows)
+        found = [tests_of(group) for group in configurations(rows)]
         groups = [group for group in found if len(group) > 1]
         if groups and len(groups) < len(found):
             notes.append(
@@ -112,14 +113,16 @@ def confirmation(trials: Trials, first: str, second: str, margin: float | None) 
     pairs = [equivalence(one, other, margin) for one in sides[first] for other in sides[second]]
     if len(pairs) > 1:
         notes.append(
-            f"{len(sides[first])} confirmed configurations of {first} and {len(sides[second])} of"
-            f" {second}: the comparison on test is the least favourable pair."
+            f"{plural(len(sides[first]), 'confirmed configuration')} of {first} and"
+            f" {len(sides[second])} of {second}: the comparison on test is the least favourable"
+            " pair."
         )
     worst = max(pairs, key=lambda one: (one.non_inferior_p or 0.0, -one.difference))
     return Confirmation(worst, notes)
 
 
-def _confirmed(trials: Trials, space: str) -> Trials:
+def confirmed_trials(trials: Trials, space: str) -> Trials:
+    """Return the ended `confirm` trials of a space."""
     return trials.where(space=space, stage="confirm", states=END_STATES)
 
 
@@ -133,7 +136,7 @@ def _thin(trials: Trials, space: str, fewest: int) -> list[str]:
         for seed, other, stage in zip(trials.seed, trials.space, trials.stage, strict=True)
         if other == space and stage in ("census", "search")
     }
-    again = sum(seed in used for seed in _confirmed(trials, space).seed)
+    again = sum(seed in used for seed in confirmed_trials(trials, space).seed)
     if again:
         found.append(
             f"{again} confirm trials of {space} use seeds of the trials that were selected from:"
@@ -146,21 +149,26 @@ def _quality(rows: Trials) -> tuple[list[float | None], list[bool]]:
     return rows.test_score, [state != "completed" for state in rows.state]
 
 
-def _configurations(rows: Trials) -> list[list[float]]:
-    """Return the test scores of each confirmed configuration.
+def configurations(rows: Trials) -> list[Trials]:
+    """Return the completed trials with a test score of each confirmed configuration.
 
     A run that repeats fixed knobs calls each repetition a configuration, so what counts is the
     setting, from a record, or the knobs; `config_id` counts where it is repeated itself.
     """
     repeated = len(set(rows.config_id)) < len(rows)
-    groups: dict[str, list[float]] = {}
+    groups: dict[str, list[int]] = {}
     for i, (score, bad) in enumerate(zip(*_quality(rows), strict=True)):
         if score is None or bad:
             continue
         name = rows.config_id[i] if repeated else ""
         key = rows.setting[i] or canonical_json([rows.knobs[i], name])
-        groups.setdefault(key, []).append(score)
-    return list(groups.values())
+        groups.setdefault(key, []).append(i)
+    return [rows.take(indices) for indices in groups.values()]
+
+
+def tests_of(rows: Trials) -> list[float]:
+    """Return the test scores that there are."""
+    return [score for score in rows.test_score if score is not None]
 
 
 def is_significant(p: float | None, confidence: float) -> bool:

@@ -15,7 +15,16 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from reports.figures.chart import SIZE, Column, Figure, Table, interactive, specification, svg
+from reports.figures.chart import (
+    SIZE,
+    Column,
+    Figure,
+    Table,
+    interactive,
+    specification,
+    svg,
+    tooltips,
+)
 from reports.figures.theme import CONFIG, STATES, css
 from reports.sections import trials as trial_section
 from reports.sections.contents import Contents
@@ -136,7 +145,7 @@ def _trial_template() -> list[dict[str, Any]]:
             .transform_calculate(left="datum.e - 0.5", right="datum.e + 0.5")
             .encode(
                 x=alt.X("left:Q", title="epoch", scale=scale),
-                x2="right:Q",
+                x2=alt.X2("right:Q"),
                 opacity=alt.Opacity(
                     "i:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 0.3])
                 ),
@@ -145,7 +154,7 @@ def _trial_template() -> list[dict[str, Any]]:
         line = base.mark_line(color="var(--periodic)", point={"color": "var(--periodic)"}).encode(
             x=x,
             y=alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False)),
-            tooltip=["e:Q", f"{field}:Q", alt.Tooltip("i:Q", title="share injected")],
+            tooltip=tooltips("e:Q", f"{field}:Q", alt.Tooltip("i:Q", title="share injected")),
         )
         spec = specification(alt.layer(shade, line).properties(**SIZE))
         charts.append({key: value for key, value in spec.items() if key != "config"})

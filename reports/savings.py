@@ -40,6 +40,9 @@ class Ratio(NamedTuple):
     method: str
 
 
+UNKNOWN = Ratio(None, *EVERYTHING, "nothing to compare")
+
+
 class TrialSavings(NamedTuple):
     """The two meanings of "times as many trials"."""
 
@@ -82,9 +85,35 @@ def trial_savings(
     own_median : bool
         Whether the target is the median of dynamic's own scores.
     """
+    trials, success = _ratios(dynamic, periodic, target, own_median, confidence, seed, both=True)
+    melded = own_median and trials is not UNKNOWN
+    return TrialSavings(trials, success, Interval(trials.low, trials.high) if melded else None)
+
+
+def trials_ratio(
+    dynamic: Arm,
+    periodic: Arm,
+    target: float | None,
+    own_median: bool,
+    confidence: float,
+    seed: int,
+) -> Ratio:
+    """Return `trial_savings(…).trials` alone: in 2 ms instead of 25 for independent trials."""
+    return _ratios(dynamic, periodic, target, own_median, confidence, seed, both=False)[0]
+
+
+def _ratios(
+    dynamic: Arm,
+    periodic: Arm,
+    target: float | None,
+    own_median: bool,
+    confidence: float,
+    seed: int,
+    both: bool,
+) -> tuple[Ratio, ...]:
+    """Return the ratio of expected trials and, if both are asked for, that of equal success."""
     if target is None or dynamic.n == 0 or periodic.n == 0:
-        unknown = Ratio(None, *EVERYTHING, "nothing to compare")
-        return TrialSavings(unknown, unknown)
+        return UNKNOWN, UNKNOWN
     hits_d, hits_p = dynamic.hits(target), periodic.hits(target)
     bounds = bool((dynamic.maybe(target) ^ hits_d).any() or (periodic.maybe(target) ^ hits_p).any())
     least_p = periodic.maybe(target)  # what favours dynamic least: all that were stopped matched
@@ -92,36 +121,45 @@ def trial_savings(
     if own_median:
         own = at_own_median(dynamic, periodic, target, confidence, seed)
         s_d = own.share
-        trials, success = own.ratio, own.equal_success
+        limits = [own.ratio, own.equal_success]
         names = [OWN, OWN]
     else:
-        low = _intervals(dynamic, hits_d, periodic, least_p, confidence, seed)
+        low = _intervals(dynamic, hits_d, periodic, least_p, confidence, seed, both)
         high = low
         if bounds:
-            high = _intervals(dynamic, dynamic.maybe(target), periodic, hits_p, confidence, seed)
-        trials = Interval(low[0].low, high[0].high)
-        success = Interval(low[1].low, high[1].high)
+            most_d = dynamic.maybe(target)
+            high = _intervals(dynamic, most_d, periodic, hits_p, confidence, seed, both)
+        limits = [Interval(a.low, b.high) for a, b in zip(low, high, strict=True)]
         clustered = dynamic.clustered or periodic.clustered
         names = [SEEDS, SEEDS] if clustered else [SCORE, MELDED]
     if bounds:
         names = [f"{name} around both ends of what stopped trials allow" for name in names]
-    ratio = s_d / s_p if s_p > 0 else None
-    return TrialSavings(
-        Ratio(ratio, *trials, names[0]),
-        Ratio(equal_success(s_d, s_p), *success, names[1]),
-        trials if own_median else None,
-    )
+    trials = Ratio(s_d / s_p if s_p > 0 else None, *limits[0], names[0])
+    if not both:
+        return (trials,)
+    return trials, Ratio(equal_success(s_d, s_p), *limits[1], names[1])
 
 
 def _intervals(
-    dynamic: Arm, hits_d: Bools, periodic: Arm, hits_p: Bools, confidence: float, seed: int
-) -> tuple[Interval, Interval]:
-    """Return the limits of both ratios for given hits."""
+    dynamic: Arm,
+    hits_d: Bools,
+    periodic: Arm,
+    hits_p: Bools,
+    confidence: float,
+    seed: int,
+    both: bool,
+) -> tuple[Interval, ...]:
+    """Return the limits of the ratio of trials and, if asked for, of equal success."""
     counts = (*_per_seed(dynamic, hits_d), *_per_seed(periodic, hits_p))
+
+    def plain() -> tuple[Interval, ...]:
+        found = ratio_interval(*counts, confidence)
+        return (found, melded_equal_success(*counts, confidence)) if both else (found,)
+
     if not (dynamic.clustered or periodic.clustered):
-        return ratio_interval(*counts, confidence), melded_equal_success(*counts, confidence)
+        return plain()
     if min(dynamic.seeds, periodic.seeds) < 2:
-        return EVERYTHING, EVERYTHING
+        return (EVERYTHING, EVERYTHING) if both else (EVERYTHING,)
     totals_d = seed_totals(dynamic, hits_d, np.ones(dynamic.n))
     totals_p = seed_totals(periodic, hits_p, np.ones(periodic.n))
 
@@ -133,14 +171,16 @@ def _intervals(
     def success(one: Floats, two: Floats) -> Floats:
         return success_ratios(one[0] / one[1], two[0] / two[1])
 
-    limits = []
-    for statistic in (inverse, success):
-        both = (dynamic, periodic, totals_d, totals_p)
-        limits.append(bootstrap_interval(*both, statistic, confidence, seed))
+    sides = (dynamic, periodic, totals_d, totals_p)
+    limits = [
+        bootstrap_interval(*sides, statistic, confidence, seed)
+        for statistic in ((inverse, success) if both else (inverse,))
+    ]
     saturated = any(hits.all() or not hits.any() for hits in (hits_d, hits_p))
-    if saturated or limits[0] is None or limits[1] is None:
-        return ratio_interval(*counts, confidence), melded_equal_success(*counts, confidence)
-    return Interval(_inverted(limits[0].high), _inverted(limits[0].low)), limits[1]
+    known = [one for one in limits if one is not None]
+    if saturated or len(known) < len(limits):
+        return plain()
+    return Interval(_inverted(known[0].high), _inverted(known[0].low)), *known[1:]
 
 
 def _inverted(value: float) -> float:

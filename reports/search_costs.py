@@ -17,16 +17,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.replay import Policy, Spent
 from search_spaces.model import Model
 
+if TYPE_CHECKING:  # the samplers' imports take most of a second, which reports do without
+    from reports.replay import Policy, Spent
+
 CONFIDENCE = 0.95
-QUANTILES = (0.1, 0.25, 0.75, 0.9)
+QUANTILES = (0.025, 0.1, 0.25, 0.75, 0.9, 0.975)
+"""The outermost enclose the central 95 %."""
 
 
 class Estimate(Model):

@@ -131,7 +131,7 @@ class Trials:
 COLUMN_NAMES = tuple(field.name for field in fields(Trials))
 
 
-def read_trials(paths: Iterable[Path | str]) -> Trials:
+def read_trials(paths: Iterable[Path | str], none: bool = False) -> Trials:
     """Read run folders and tables, in the order given.
 
     Parameters
@@ -139,6 +139,8 @@ def read_trials(paths: Iterable[Path | str]) -> Trials:
     paths : iterable of Path or str
         Folders of runs (with `record.db`), or files ending in .csv, .parquet or .json; another
         ending is read as CSV.
+    none : bool, default False
+        Whether there may be no trial at all, as in runs that have planned none yet.
 
     Raises
     ------
@@ -149,10 +151,29 @@ def read_trials(paths: Iterable[Path | str]) -> Trials:
     for path in map(Path, paths):
         folder = path.parent if path.name == FILE else path
         rows += _record_rows(folder) if (folder / FILE).is_file() else _table_rows(path)
-    if not rows:
+    if not rows and not none:
         raise UserError("No trials: give at least one run or trial table.")
     _check_together(rows)
     return Trials(*([row[name] for row in rows] for name in COLUMN_NAMES))
+
+
+def census_spaces(trials: Trials) -> set[str]:
+    """Return the spaces of which there is a census, so that no search need stand in for it."""
+    stages = zip(trials.space, trials.stage, strict=True)
+    return {space for space, stage in stages if stage == "census"}
+
+
+def of_census(stage: str, space: str, having: set[str]) -> bool:
+    """Return whether a trial counts where a census is described: a search's if there is none.
+
+    Parameters
+    ----------
+    stage, space : str
+        The trial's.
+    having : set of str
+        Spaces of which there is a census.
+    """
+    return stage == "census" or (stage == "search" and space not in having)
 
 
 def _table_rows(path: Path) -> list[dict[str, Any]]:

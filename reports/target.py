@@ -28,9 +28,15 @@ class Chosen(NamedTuple):
 
 
 def chosen_target(
-    trials: Trials, dynamic: Arm, target: float | None, target_from: Trials | None
+    trials: Trials,
+    dynamic: Arm,
+    target: float | None,
+    target_from: Trials | None,
+    source: str = "given",
 ) -> Chosen:
     """Return the target: as given, else a pilot's median, else dynamic's own median.
+
+    `source` is where a given target comes from.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def chosen_target(
         If the pilot shares trials with the arm, or has no scores.
     """
     if target is not None:
-        return Chosen(target, "given", False, None)
+        return Chosen(target, source, False, None)
     pilot = trials.where(space=dynamic.space, stage="pilot", states=END_STATES)
     if target_from is not None:
         pilot = _pilot(target_from, dynamic)

@@ -154,12 +154,17 @@ def spaces_document() -> str:
 def _studies() -> Iterator[str]:
     """Yield what a study's file may hold."""
     yield STUDY_INTRODUCTION
-    sections = {"pilot": PilotPlan, "census": CensusPlan, "policy": PolicyPlan}
+    sections: dict[str, type[Model]] = {
+        "pilot": PilotPlan,
+        "census": CensusPlan,
+        "policy": PolicyPlan,
+        "confirm": ConfirmPlan,
+    }
     above = ("data", "network", "injection", "training", "resources")
-    rest = _fields(StudySpec, without=(*above, *sections, "confirm"))
+    rest = _fields(StudySpec, without=(*above, *sections))
     yield f"### Without a section, of a study\n\n{rest}"
     yield f"### periodic, dynamic, and each of others\n\n{_fields(StudyArm)}"
-    for name, model in {**sections, "confirm": ConfirmPlan}.items():
+    for name, model in sections.items():
         yield f"### {name}\n\n{_fields(model)}"
     for name in known_studies():
         text = (STUDIES / f"{name}.yaml").read_text(encoding="utf-8").strip()

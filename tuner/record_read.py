@@ -5,9 +5,10 @@ The driver reads its own uncommitted changes; anyone else reads beside it what w
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,13 @@ from typing import IO, Any, Self
 from search_spaces.model import UserError
 from tuner.record_file import reraise
 from tuner.record_rows import ConfigRow, EventRow, RungRow, RunRow, Totals, TrialRow, decoded
-from tuner.record_schema import TRIAL_STATES
+from tuner.record_schema import TABLES, TRIAL_STATES
 
 SYNC_EVERY_S = 1.0
 """A commit waits for the disk unless one did less than this ago: 2900 instead of 270 epochs a
 second on a virtual disk. What the process has committed survives its killing in any case."""
+
+_JSON_OF_EPOCHS = {one.name for one in TABLES["epoch"].columns if one.base_kind == "JSON"}
 
 
 class RecordReader:
@@ -132,6 +135,23 @@ class RecordReader:
         for row in result:
             del row["trial"]
         return result
+
+    def epoch_columns(self, number: int, names: Sequence[str]) -> list[list[Any]]:
+        """Return some columns of a trial's epochs: in half the time of whole rows.
+
+        Parameters
+        ----------
+        number : int
+            The trial's.
+        names : sequence of str
+            Columns of the table `epoch` that hold numbers or JSON.
+        """
+        query = f"SELECT {', '.join(names)} FROM epoch WHERE trial = ? ORDER BY epoch"
+        rows = self._all(query, (number,))
+        columns = {name: [row[name] for row in rows] for name in names}
+        for name in _JSON_OF_EPOCHS & set(names):
+            columns[name] = json.loads(f"[{','.join(text or 'null' for text in columns[name])}]")
+        return list(columns.values())
 
     def rungs(self) -> list[RungRow]:
         """Return all judgements of early stopping in the order of arrival."""

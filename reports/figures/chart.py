@@ -6,6 +6,7 @@ SVG and PDF here, and Vega-Embed makes it interactive in the reader's browser. N
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -64,7 +65,9 @@ class Figure(NamedTuple):
 def specification(chart: Any) -> dict[str, Any]:
     """Return an Altair chart's Vega-Lite specification; equal charts give equal ones."""
     # Tests check every chart against the schema; here that would take 2 s of a large report.
-    spec: dict[str, Any] = chart.properties(autosize=FIT).to_dict(validate=False)
+    fitted = chart.copy(deep=False)
+    fitted.autosize = FIT
+    spec: dict[str, Any] = fitted.to_dict(validate=False)
     spec.pop("$schema", None)
     return {"config": CONFIG, **{key: value for key, value in spec.items() if key != "config"}}
 
@@ -202,6 +205,16 @@ def whole_axis(low: int, high: int) -> alt.Axis:
     return alt.Axis(tickMinStep=1, format="d")
 
 
+def tooltips(*fields: str | alt.Tooltip) -> list[alt.Tooltip]:
+    """Return what is told where the pointer is.
+
+    Altair takes 3 ms to make a channel of a plain string, and no time where its class is named.
+    """
+    import altair as alt
+
+    return [alt.Tooltip(field) if isinstance(field, str) else field for field in fields]
+
+
 def file_name(text: str) -> str:
     """Return text as part of a file's name.
 
@@ -218,12 +231,26 @@ def escaped(text: str) -> str:
 
 def data(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     """Return rows as inline data, numbers cut to the six digits that a screen can show."""
-    import altair as alt
     from altair.utils.schemapi import debug_mode
 
     values = [{key: _short(value) for key, value in row.items()} for row in rows]
     with debug_mode(False):  # else every row is checked against the schema of any JSON
-        return alt.InlineData(values=values)
+        return _shared_data()(values=values)
+
+
+@functools.cache
+def _shared_data() -> type[alt.InlineData]:
+    """Return a class of data that charts share.
+
+    Altair copies a layer's data row by row, a dozen times until its chart is drawn.
+    """
+    import altair as alt
+
+    class SharedData(alt.InlineData):
+        def __deepcopy__(self, _: Any) -> SharedData:
+            return self
+
+    return SharedData
 
 
 def _short(value: Any) -> Any:

@@ -17,6 +17,7 @@ from reports.figures.chart import (
     log_axis,
     plural,
     scales,
+    tooltips,
     whole_axis,
 )
 from reports.figures.theme import ARMS, Style
@@ -25,11 +26,14 @@ from reports.selection import SelectedTest
 from reports.sensitivity import Importance
 from reports.sentence import limits_text, number
 
+NOT_FROZEN = (
+    "The best seen is where the tuner found it afterwards, so that small boxes flatter periodic."
+)
 LEAST, MOST = 0.1, 1000.0
 """Ratios are drawn at most from here to there; the tables have them all."""
 
 
-def draw_ablation(found: Sequence[Ablated], centre: str) -> Figure:
+def draw_ablation(found: Sequence[Ablated], centre: str, frozen: bool = False) -> Figure:
     """Draw the savings in boxes shrunk around a point.
 
     Parameters
@@ -37,6 +41,8 @@ def draw_ablation(found: Sequence[Ablated], centre: str) -> Figure:
     found : sequence of Ablated
     centre : str
         What the boxes are shrunk around, for the text.
+    frozen : bool, default False
+        Whether that was fixed beforehand.
     """
     import altair as alt
 
@@ -63,15 +69,15 @@ def draw_ablation(found: Sequence[Ablated], centre: str) -> Figure:
     title = "trials periodic / dynamic (log scale)"
     layers = [
         base.mark_area(opacity=0.2, color="var(--dynamic)").encode(
-            x=x, y=alt.Y("low:Q", title=title, scale=scale, axis=axis), y2="high:Q"
+            x=x, y=alt.Y("low:Q", title=title, scale=scale, axis=axis), y2=alt.Y2("high:Q")
         ),
-        alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 3]).encode(y="one:Q"),
+        alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 3]).encode(y=alt.Y("one:Q")),
         base.transform_filter("datum.ratio > 0")
         .mark_line(point={"color": "var(--dynamic)"}, color="var(--dynamic)")
         .encode(
             x=x,
             y=alt.Y("ratio:Q", title=title, scale=scale, axis=axis),
-            tooltip=["shrink:Q", "ratio:Q", "told:N", "trials:Q", "hits:Q"],
+            tooltip=tooltips("shrink:Q", "ratio:Q", "told:N", "trials:Q", "hits:Q"),
         ),
     ]
     whole, smallest = found[0], [one for one in found if one.trials][-1]
@@ -107,8 +113,8 @@ def draw_ablation(found: Sequence[Ablated], centre: str) -> Figure:
         (alt.layer(*layers).properties(**SIZE),),
         table,
         (
-            "The best seen is where the tuner found it afterwards, so that small boxes flatter"
-            " periodic. Limits are pointwise; an unbounded one is drawn to the edge. A ratio can be"
+            *([] if frozen else [NOT_FROZEN]),
+            "Limits are pointwise; an unbounded one is drawn to the edge. A ratio can be"
             " quoted only together with its space.",
         ),
     )
@@ -146,7 +152,7 @@ def draw_selected_test(found: Sequence[tuple[str, str, SelectedTest]], confidenc
     title = "macro-F1 of the selected trial"
     chart = alt.layer(
         base.mark_area(opacity=0.18).encode(
-            x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=look.color
+            x=x, y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=look.color
         ),
         base.mark_line(strokeWidth=1, strokeDash=[2, 2]).encode(
             x=x, y=alt.Y("validation:Q", title=title), color=look.color
@@ -156,7 +162,7 @@ def draw_selected_test(found: Sequence[tuple[str, str, SelectedTest]], confidenc
             y=alt.Y("test:Q", title=title, scale=alt.Scale(zero=False)),
             color=look.color,
             strokeDash=look.dash,
-            tooltip=["arm:N", "trials:Q", "test:Q", "low:Q", "high:Q", "validation:Q"],
+            tooltip=tooltips("arm:N", "trials:Q", "test:Q", "low:Q", "high:Q", "validation:Q"),
         ),
     ).properties(**SIZE)
     told = "; ".join(
@@ -215,14 +221,14 @@ def draw_survival(
     title = "share of searches without a match"
     chart = alt.layer(
         base.mark_area(opacity=0.15, interpolate="step-after").encode(
-            x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=look.color
+            x=x, y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=look.color
         ),
         base.mark_line(interpolate="step-after", strokeWidth=2).encode(
             x=x,
             y=alt.Y("survival:Q", title=title, scale=alt.Scale(domain=[0, 1])),
             color=look.color,
             strokeDash=look.dash,
-            tooltip=["arm:N", "cost:Q", "survival:Q", "low:Q", "high:Q"],
+            tooltip=tooltips("arm:N", "cost:Q", "survival:Q", "low:Q", "high:Q"),
         ),
     ).properties(**SIZE)
     told = "; ".join(
@@ -277,7 +283,7 @@ def draw_importance(space: str, found: Sequence[Importance], step: int = 1) -> F
             y=alt.Y("knob:N", title=None),
             yOffset=alt.YOffset("evaluator:N", sort=names),
             color=look.color,
-            tooltip=["evaluator:N", "knob:N", alt.Tooltip("share:Q", format=".2f")],
+            tooltip=tooltips("evaluator:N", "knob:N", alt.Tooltip("share:Q", format=".2f")),
         )
         .properties(**{**SIZE, "height": max(150, 90 + 40 * len(found[0].shares))})
     )

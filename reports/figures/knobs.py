@@ -19,6 +19,7 @@ from reports.figures.chart import (
     log_axis,
     plural,
     scales,
+    tooltips,
     whole_axis,
 )
 from reports.figures.runs import Floats, Run, Trial
@@ -160,8 +161,8 @@ def _scatter(found: KnobScores) -> Any:
     base = alt.Chart(data(rows))
     size, opacity = (40, 0.75) if len(rows) <= 200 else (16, 0.5)
     marks = base.mark_point(filled=True, size=size, opacity=opacity)
-    told = ["trial:N", alt.Tooltip("value", title=found.knob, type="nominal"),
-            alt.Tooltip("score:Q", format=".4f"), "kind:N"]  # fmt: skip
+    told = tooltips("trial:N", alt.Tooltip("value", title=found.knob, type="nominal"),
+                    alt.Tooltip("score:Q", format=".4f"), "kind:N")  # fmt: skip
     middle = alt.Chart(
         data(
             [

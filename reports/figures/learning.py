@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reports.figures.chart import SIZE, Column, Figure, Table, data, scales, whole_axis
+from reports.figures.chart import SIZE, Column, Figure, Table, data, scales, tooltips, whole_axis
 from reports.figures.runs import Floats, Trial, best_of, drawn_epochs
 
 PAIRS = (
@@ -170,7 +170,7 @@ def _panel(curves: LearningCurves, field: str, title: str) -> Any:
             .transform_calculate(left="datum.epoch - 0.5", right="datum.epoch + 0.5")
             .encode(
                 x=alt.X("left:Q", title="epoch", scale=epochs),
-                x2="right:Q",
+                x2=alt.X2("right:Q"),
                 y=alt.value(edges[0]),
                 y2=alt.value(edges[1]),
                 color=look.color,
@@ -182,7 +182,7 @@ def _panel(curves: LearningCurves, field: str, title: str) -> Any:
     if any(row["low"] is not None for row in rows):
         layers += [
             base.mark_area(opacity=0.18).encode(
-                x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=look.color
+                x=x, y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=look.color
             ),
             base.mark_line(strokeWidth=1, opacity=0.7).encode(
                 x=x, y=alt.Y("median:Q", title=title), color=look.color, strokeDash=look.dash
@@ -194,13 +194,13 @@ def _panel(curves: LearningCurves, field: str, title: str) -> Any:
             y=y,
             color=look.color,
             strokeDash=look.dash,
-            tooltip=[
+            tooltip=tooltips(
                 "arm:N",
                 "epoch:Q",
                 alt.Tooltip("value:Q", title=title, format=".4f"),
                 alt.Tooltip("injected:Q", title="share injected", format=".2f"),
                 alt.Tooltip("trials:Q", title="trials"),
-            ],
+            ),
         )
     )
     return alt.layer(*layers).properties(**SIZE)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.model import UserError, validated
+from search_spaces.model import validated
 from search_spaces.space import Space
 from tuner.record import Record
-from tuner.record_file import FILE
 from tuner.record_rows import EventRow, RungRow, RunRow, TrialRow
 from tuner.spec import RunSpec
+from tuner.table import default_stage
 
 Floats = NDArray[np.float64]
 MOST_POINTS = 300
@@ -67,6 +67,11 @@ class Run(NamedTuple):
     events: tuple[EventRow, ...]
 
     @property
+    def stage(self) -> str:
+        """pilot, census, search or confirm."""
+        return default_stage(self.row)
+
+    @property
     def gpu(self) -> bool:
         """Whether trials held a GPU, so that slot-seconds are GPU-seconds."""
         return any((trial.row.device or "cpu") != "cpu" for trial in self.trials)
@@ -75,27 +80,6 @@ class Run(NamedTuple):
     def slot_unit(self) -> str:
         """What a slot-hour is."""
         return "GPU-hours" if self.gpu else "CPU slot-hours"
-
-
-def run_folders(paths: Iterable[Path]) -> list[Path]:
-    """Return the runs' folders: each path is one, or a folder such as a study's that holds some.
-
-    Raises
-    ------
-    UserError
-        If a path is neither, or a run is named twice.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = sorted(one.parent for one in path.glob(f"**/{FILE}"))
-        if not inside:
-            raise UserError(f"{path} is no run and holds none: there is no {FILE} in it.")
-        found += [path] if path in inside else inside
-    resolved = [folder.resolve() for folder in found]
-    for index, folder in enumerate(resolved):
-        if folder in resolved[:index]:
-            raise UserError(f"Run {folder.name} is given twice; each run may count once.")
-    return found
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
@@ -114,7 +98,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
             if any(run.name == name for run in runs):
                 name = f"{name} ({index + 1})"
             trials = tuple(
-                Trial(f"t{index}-{trial.number}", name, trial, _curve(record.epochs(trial.number)))
+                Trial(f"t{index}-{trial.number}", name, trial, _curve(record, trial.number))
                 for trial in record.trials()
             )
             spec = validated(RunSpec, row.spec, f"run {name}")
@@ -177,23 +161,22 @@ def median(values: Iterable[float | None]) -> float | None:
     return statistics.median(present) if present else None
 
 
-def _curve(rows: list[dict[str, Any]]) -> Curve:
-    def column(name: str) -> Floats:
-        return np.array([row[name] for row in rows], dtype=np.float64)
-
-    units = tuple(one["unit"] for one in (rows[0]["units"] or [] if rows else []))
-    shape = (len(rows), len(units))
+def _curve(record: Record, number: int) -> Curve:
+    names = ("train_loss", "val_f1", "injected_share", "units")
+    loss, f1, injected, reported = record.epoch_columns(number, names)
+    units = tuple(one["unit"] for one in (reported[0] or [] if reported else []))
+    shape = (len(reported), len(units))
 
     def per_unit(name: str) -> Floats:
-        values = [one[name] for row in rows for one in row["units"] or []]
+        values = [one[name] for of_epoch in reported for one in of_epoch or []]
         if len(values) != shape[0] * shape[1]:  # units were not always reported
             return np.full(shape, np.nan)
         return np.array(values, dtype=np.float64).reshape(shape)
 
     return Curve(
-        column("train_loss"),
-        column("val_f1"),
-        column("injected_share"),
+        np.array(loss, dtype=np.float64),
+        np.array(f1, dtype=np.float64),
+        np.array(injected, dtype=np.float64),
         units,
         per_unit("w"),
         per_unit("injecting"),

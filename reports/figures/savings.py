@@ -9,8 +9,8 @@ import numpy as np
 
 from reports.arm import Arm
 from reports.contract import Answer
-from reports.figures.chart import SIZE, Column, Figure, Table, data, log_axis
-from reports.savings import trial_savings
+from reports.figures.chart import SIZE, Column, Figure, Table, data, log_axis, tooltips
+from reports.savings import trials_ratio
 from reports.sentence import limits_text, number
 
 MOST_TARGETS = 30
@@ -50,7 +50,7 @@ def savings_by_target(
         scores = scores[at]
     points = []
     for target in scores.tolist():
-        saving = trial_savings(dynamic, periodic, target, False, confidence, seed).trials
+        saving = trials_ratio(dynamic, periodic, target, False, confidence, seed)
         points.append(
             TargetPoint(
                 target,
@@ -94,22 +94,24 @@ def draw_savings_by_target(found: SavingsByTarget) -> Figure:
     title = "trials periodic / dynamic (log scale)"
     layers: list[Any] = [
         base.mark_area(opacity=0.2, color="var(--dynamic)").encode(
-            x=x, y=alt.Y("drawn_low:Q", scale=scale, title=title, axis=axis), y2="drawn_high:Q"
+            x=x,
+            y=alt.Y("drawn_low:Q", scale=scale, title=title, axis=axis),
+            y2=alt.Y2("drawn_high:Q"),
         ),
-        alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 3]).encode(y="one:Q"),
+        alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 3]).encode(y=alt.Y("one:Q")),
         base.transform_filter("datum.ratio > 0")
         .mark_line(color="var(--dynamic)", strokeWidth=2, point={"color": "var(--dynamic)"})
         .encode(
             x=x,
             y=alt.Y("ratio:Q", scale=scale, title=title, axis=axis),
-            tooltip=["target:Q", "ratio:Q", "told:N", "periodic_hits:Q", "dynamic_hits:Q"],
+            tooltip=tooltips("target:Q", "ratio:Q", "told:N", "periodic_hits:Q", "dynamic_hits:Q"),
         ),
     ]
     if found.chosen is not None:
         layers.append(
             alt.Chart(data([{"target": found.chosen}]))
             .mark_rule(strokeDash=[1, 3], strokeWidth=2, color="var(--ink)")
-            .encode(x="target:Q")
+            .encode(x=alt.X("target:Q"))
         )
     columns = (
         Column("target", "target", 4),
@@ -147,10 +149,10 @@ def draw_hidden_knob(answer: Answer) -> Figure | None:
             x=alt.X("trials_spent:Q", title="trials spent on finding the default",
                     scale=alt.Scale(type="symlog")),
             y=alt.Y("ratio:Q", title="savings, default charged"),
-            tooltip=["trials_spent:Q", "ratio:Q", "break_even_tasks:Q"],
+            tooltip=tooltips("trials_spent:Q", "ratio:Q", "break_even_tasks:Q"),
         )
     )  # fmt: skip
-    one = alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 3]).encode(y="one:Q")
+    one = alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 3]).encode(y=alt.Y("one:Q"))
     even = answer.hidden_knob.break_even_tasks
     told = (
         "Dynamic never breaks even if its default was as hard to find as T."

@@ -19,6 +19,7 @@ from reports.figures.chart import (
     file_name,
     plural,
     scales,
+    tooltips,
 )
 from reports.figures.runs import Run, Trial
 from reports.figures.theme import ARMS, STATES, Style
@@ -199,7 +200,7 @@ def draw_timeline(found: Timeline) -> Figure:
     told = [alt.Tooltip(name) for name in ("trial:N", "state:N", "score:Q")]
     base = alt.Chart(data(rows))
     bars = base.mark_bar(stroke="var(--page)", strokeWidth=0.5, opacity=0.55).encode(
-        x=x, x2="end:Q", y=y, color=look.color, tooltip=told
+        x=x, x2=alt.X2("end:Q"), y=y, color=look.color, tooltip=told
     )
     many = len(rows) > MOST_MARKED
     marked = base.transform_filter("datum.state !== 'completed'") if many else base
@@ -263,7 +264,7 @@ def _steps(found: Progress, field: str, title: str) -> Any:
             y=alt.Y("best:Q", title="best validation F1 so far", scale=alt.Scale(zero=False)),
             color=look.color,
             strokeDash=look.dash,
-            tooltip=["run:N", "trial:N", "epochs:Q", "hours:Q", "best:Q"],
+            tooltip=tooltips("run:N", "trial:N", "epochs:Q", "hours:Q", "best:Q"),
         )
         .properties(width=WIDTH, height=HEIGHT)
     )

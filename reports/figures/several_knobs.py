@@ -19,6 +19,7 @@ from reports.figures.chart import (
     data,
     file_name,
     plural,
+    tooltips,
 )
 from reports.figures.runs import Trial
 from search_spaces.space import ChoiceKnob, Knob, Space
@@ -145,13 +146,13 @@ def draw_parallel(found: Parallel) -> Figure:
         .encode(
             x=x,
             y=alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[-0.08, 1.08], nice=False)),
-            detail="trial:N",
+            detail=alt.Detail("trial:N"),
             color=alt.Color(
                 "score:Q",
                 scale=alt.Scale(scheme="viridis"),
                 legend=alt.Legend(title="best validation macro-F1"),
             ),
-            tooltip=["trial:N", "score:Q", "knob:N", "value:N"],
+            tooltip=tooltips("trial:N", "score:Q", "knob:N", "value:N"),
         )
     )
     ends = alt.Chart(
@@ -163,7 +164,7 @@ def draw_parallel(found: Parallel) -> Figure:
             ]
         )
     )
-    texts = ends.mark_text().encode(x=x, y=alt.Y("place:Q", axis=None), text="text:N")
+    texts = ends.mark_text().encode(x=x, y=alt.Y("place:Q", axis=None), text=alt.Text("text:N"))
     best = found.lines[0]
     told = ", ".join(
         f"{knob} = {_told(value)}" for knob, value in zip(found.knobs, best.values, strict=True)
@@ -209,11 +210,11 @@ def draw_heat_map(found: HeatMap) -> Figure:
             scale=alt.Scale(scheme="viridis"),
             legend=alt.Legend(title="median validation macro-F1"),
         ),
-        tooltip=["one:N", "other:N", alt.Tooltip("median:Q", format=".4f"), "trials:Q"],
+        tooltip=tooltips("one:N", "other:N", alt.Tooltip("median:Q", format=".4f"), "trials:Q"),
     )
     middle = (min(cell.median for cell in found.cells) + best.median) / 2
     counts = base.mark_text(fontSize=10).encode(
-        x=x, y=y, text="trials:Q",
+        x=x, y=y, text=alt.Text("trials:Q"),
         color=alt.condition(f"datum.median > {middle}", alt.value("#111"), alt.value("#fff")),
     )  # fmt: skip
     columns = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from reports.figures.chart import SIZE, Column, Figure, Table, data, file_name, scales
+from reports.figures.chart import SIZE, Column, Figure, Table, data, file_name, scales, tooltips
 from reports.figures.runs import Run
 from reports.figures.theme import STATES
 
@@ -99,7 +99,7 @@ def draw_stopping(found: Stopping) -> Figure:
             ),
             color=look.color,
             shape=look.shape,
-            tooltip=["trial:N", "rung:O", "value:Q", "cutoff:Q", "verdict:N"],
+            tooltip=tooltips("trial:N", "rung:O", "value:Q", "cutoff:Q", "verdict:N"),
         )
         .properties(**SIZE)
     )

@@ -9,7 +9,17 @@ import numpy as np
 
 from reports.arm import Arm
 from reports.contract import Answer
-from reports.figures.chart import SIZE, Column, Figure, Scales, Table, data, log_axis, scales
+from reports.figures.chart import (
+    SIZE,
+    Column,
+    Figure,
+    Scales,
+    Table,
+    data,
+    log_axis,
+    scales,
+    tooltips,
+)
 from reports.figures.theme import ARMS
 from reports.sentence import number
 from reports.tuning_curve import tuning_curve, why_no_band
@@ -157,7 +167,7 @@ def _curve_panel(found: TuningCurves, field: str, title: str) -> Any:
     if any(point.low is not None for point in found.points):
         layers.append(
             banded.mark_area(opacity=0.18, clip=True).encode(
-                x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=look.color
+                x=x, y=alt.Y("low:Q", title=y_title), y2=alt.Y2("high:Q"), color=look.color
             )
         )
     layers.append(
@@ -166,7 +176,9 @@ def _curve_panel(found: TuningCurves, field: str, title: str) -> Any:
             y=alt.Y("score:Q", title=y_title, scale=shown),
             color=look.color,
             strokeDash=look.dash,
-            tooltip=["arm:N", "trials:Q", "epochs:Q", "slot_hours:Q", "score:Q", "low:Q", "high:Q"],
+            tooltip=tooltips(
+                "arm:N", "trials:Q", "epochs:Q", "slot_hours:Q", "score:Q", "low:Q", "high:Q"
+            ),
         )
     )
     if found.target is not None:
@@ -181,14 +193,14 @@ def _curve_panel(found: TuningCurves, field: str, title: str) -> Any:
         goal = alt.Chart(data([{"target": found.target}]))
         layers.append(
             goal.mark_rule(strokeDash=[1, 3], strokeWidth=2, color="var(--ink)").encode(
-                y="target:Q"
+                y=alt.Y("target:Q")
             )
         )
         if marks:
             layers.append(
                 alt.Chart(data(marks))
                 .mark_point(shape="cross", size=90, filled=True, opacity=1)
-                .encode(x="at:Q", y="score:Q", color=look.color)
+                .encode(x=alt.X("at:Q"), y=alt.Y("score:Q"), color=look.color)
             )
     return alt.layer(*layers).properties(**SIZE)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reports.figures.chart import SIZE, Column, Figure, Table, data, scales, whole_axis
+from reports.figures.chart import SIZE, Column, Figure, Table, data, scales, tooltips, whole_axis
 from reports.figures.runs import Trial, best_of, drawn_epochs
 
 INJECTING = ("periodic", "periodic+dropout", "dynamic", "dynamic+dropout")
@@ -152,7 +152,7 @@ def draw_shares(found: Shares) -> Figure:
             ),
             color=look.color,
             strokeDash=look.dash,
-            tooltip=["arm:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%"), "trials:Q"],
+            tooltip=tooltips("arm:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%"), "trials:Q"),
         )
         .properties(**SIZE)
     )
@@ -191,10 +191,10 @@ def _lines(found: Weights) -> Any:
                 legend=alt.Legend(title="unit", columns=3, labelLimit=100) if legible else None,
             ),
             strokeDash=alt.StrokeDash("unit:N", sort=list(found.units), legend=None),
-            tooltip=["unit:N", "epoch:Q", alt.Tooltip("w:Q", format=".4g")],
+            tooltip=tooltips("unit:N", "epoch:Q", alt.Tooltip("w:Q", format=".4g")),
         )
     )
-    zero = alt.Chart(data([{"zero": 0}])).mark_rule(strokeDash=[2, 2]).encode(y="zero:Q")
+    zero = alt.Chart(data([{"zero": 0}])).mark_rule(strokeDash=[2, 2]).encode(y=alt.Y("zero:Q"))
     return alt.layer(lines, zero).properties(**SIZE)
 
 
@@ -214,14 +214,14 @@ def _map(found: Weights) -> Any:
         .mark_rect()
         .encode(
             x=_epoch_axis("from", found.epochs),
-            x2="to:Q",
+            x2=alt.X2("to:Q"),
             y=alt.Y("unit:N", sort=list(found.units), title="unit, input first"),
             color=alt.Color(
                 "share:Q",
                 scale=alt.Scale(scheme="cividis", domain=[0, 1]),
                 legend=alt.Legend(title="share of steps injecting", format="%"),
             ),
-            tooltip=["unit:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=tooltips("unit:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%")),
         )
         .properties(**SIZE)
     )

@@ -5,39 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from reports.ablation import space_ablation
-from reports.arm import Arm, arm_of
-from reports.cost import arms_cost_ratio
+from reports.arm import arm_of
+from reports.confirmed import confirmed
+from reports.equivalence import configurations, confirmed_trials
 from reports.figures import (
     evidence,
     knobs,
     learning,
     positions,
-    savings,
     searches,
     several_knobs,
     stopping,
-    tuning,
     weights,
 )
 from reports.figures.chart import Column, Figure, Table
-from reports.figures.runs import Run, arms, best_of
-from reports.searches import log_rank, searches_of, survival
+from reports.figures.runs import Run, all_trials, arms, best_of
+from reports.real_searches import real_search
+from reports.searches import Search, log_rank, searches_of, survival
 from reports.searches import summary as summary_of
-from reports.sections.paper_table import PaperTable, paper_table
+from reports.sections import compared
+from reports.sections.paper_table import PaperTable, paper_table, results, tabled
+from reports.sections.policy import PolicyCosts, policy_costs
 from reports.sections.provenance import Facts, differences, facts, overview
-from reports.sections.trials import Failure, failures
+from reports.sections.study import StudyFacts, confirmed_table, study_facts
+from reports.sections.trials import Failure, failures, rows_table
 from reports.sections.verdict import Asked, Verdict, verdict
-from reports.selection import selected_test
-from reports.sensitivity import basin, holds, importance
-from reports.sentence import limits_text, number
-from reports.table import Trials
-from search_spaces.space import ChoiceKnob
+from reports.sensitivity import basin, importance
+from reports.sentence import number
+from reports.sources import TableFile
+from reports.study import Study, alarms, opening
+from reports.table import Trials, census_spaces, of_census
 
-MOST_SELECTED = 40
-"""Points of the selected-test curve."""
 MOST_FOR_IMPORTANCE = 150
 """fANOVA takes seconds for so many trials, and a minute for a few thousand."""
 DELTA = 0.01
@@ -51,6 +49,12 @@ class Contents(NamedTuple):
     verdict: Verdict
     costs: Table | None
     """Stand-alone and as-run savings."""
+    confirmed: Table
+    """Confirmed configurations; no rows without any."""
+    study: StudyFacts | None
+    policy: PolicyCosts | None
+    """What a real search costs; None without a study."""
+    tables: tuple[TableFile, ...]
     overview: Table
     """One row per run."""
     facts: tuple[Facts, ...]
@@ -64,17 +68,31 @@ class Contents(NamedTuple):
     basins: Table
     failures: tuple[Failure, ...]
     runs: tuple[Run, ...]
+    rows: Table
+    """The trials of the tables."""
 
 
-def contents(runs: tuple[Run, ...], trials: Trials, asked: Asked) -> Contents:
+def contents(
+    runs: tuple[Run, ...],
+    trials: Trials,
+    asked: Asked,
+    tables: tuple[TableFile, ...] = (),
+    study: Study | None = None,
+) -> Contents:
     """Compute a report.
 
     Parameters
     ----------
     runs : tuple of Run
     trials : Trials
-        The same runs as a trial table, which a comparison needs.
+        The same runs as a trial table, which a comparison needs, and the rows of the tables.
     asked : Asked
+    tables : tuple of TableFile, optional
+    study : Study, optional
+        What the runs are parts of.
+
+    What describes the census leaves out the trials of other stages; only where a space has no
+    census, its searches stand in for it.
 
     Raises
     ------
@@ -82,34 +100,60 @@ def contents(runs: tuple[Run, ...], trials: Trials, asked: Asked) -> Contents:
         If a space that was asked for is not there.
     """
     told = verdict(runs, trials, asked)
-    by_arm = arms(runs)
+    if study is not None:
+        first = alarms(study, [run.row for run in runs], asked)
+        told = told.opened(opening(study, asked), first)
+    having = census_spaces(trials) | {run.space.name for run in runs if run.stage == "census"}
+    counted = [run for run in runs if of_census(run.stage, run.space.name, having)]
+    searched = [run for run in runs if run.stage == "search" or study is None]
+    recorded = {str(run.folder) for run in runs}
+    rows = trials.take(i for i, source in enumerate(trials.source) if source not in recorded)
+    stages = enumerate(zip(rows.stage, rows.space, strict=True))
+    of_rows = rows.take(i for i, (stage, space) in stages if of_census(stage, space, having))
+    by_arm = arms(counted)
     kinds = _kinds(trials)
     sides = [arm_of(trials, space) for space in (told.periodic, told.dynamic) if space]
-    spaces = knobs.by_space(runs)
+    spaces = knobs.by_space(counted)
     names = (
-        " against ".join(dict.fromkeys(arm.space for arm in sides)) if sides else ", ".join(spaces)
+        " against ".join(dict.fromkeys(arm.space for arm in sides))
+        if sides
+        else ", ".join(dict.fromkeys((*spaces, *rows.spaces)))
     )
+    sources = [str(run.row.data.get("source", "")) for run in counted]
     figures = {
-        "verdict": tuple(_change(runs, sides, told, asked)),
-        "tuning": tuple(_tuning(runs, sides, kinds, told, asked, trials)),
+        "verdict": tuple(compared.change(counted, sides, told, asked)),
+        "tuning": tuple(compared.tuning_curves(counted, sides, kinds, told, asked, trials)),
         "learning": (
             *map(learning.draw_learning, learning.learning_curves(by_arm)),
             *map(weights.draw_weights, weights.weights(by_arm)),
             *([weights.draw_shares(shares)] if (shares := weights.shares(by_arm)) else []),
         ),
         "sensitivity": tuple(_sensitivity(spaces, trials, asked)),
-        "searches": tuple(_searches(runs, trials, kinds, told, asked)),
+        "searches": tuple(_searches(searched, rows, kinds, told, asked)),
     }
-    by_run = _by_run(runs)
+    policy = None
+    if study is not None:
+        target = None if told.answer is None else told.answer.target.value
+        policy = policy_costs(study, runs, target)
+    figures["policy"] = (policy.figure,) if policy is not None and policy.figure else ()
+    by_run = _by_run(searched)
     _name_apart(figures, by_run)
+    fresh = confirmed(trials, told.periodic, told.dynamic, asked.margin, asked.confidence)
     return Contents(
-        title=f"Tuning report: {names}",
+        title=f"Tuning report: {names}" if study is None else study.spec.title,
         verdict=told,
-        costs=_costs(sides, told, asked),
+        costs=compared.costs(sides, told, asked),
+        confirmed=confirmed_table(fresh, study, runs, asked.confidence),
+        study=None if study is None else study_facts(study, runs),
+        policy=policy,
+        tables=tables,
         overview=overview(runs),
         facts=tuple(facts(run, index) for index, run in enumerate(runs)),
         differences=tuple(differences(runs)),
-        paper=paper_table(by_arm, [str(run.row.data.get("source", "")) for run in runs]),
+        paper=paper_table(
+            [*results(all_trials(counted)), *tabled(of_rows)],
+            [*sources, *(name or "" for name in dict.fromkeys(of_rows.data))],
+        ),
         figures=figures,
         by_run=tuple(by_run),
         position_claims=tuple(
@@ -120,6 +164,7 @@ def contents(runs: tuple[Run, ...], trials: Trials, asked: Asked) -> Contents:
         basins=_basins(trials, asked),
         failures=tuple(failures(runs)),
         runs=runs,
+        rows=rows_table(rows),
     )
 
 
@@ -151,97 +196,6 @@ def _kinds(trials: Trials) -> dict[str, str]:
     return found
 
 
-def _costs(sides: Sequence[Arm], told: Verdict, asked: Asked) -> Table | None:
-    """Return the savings in cost, stand-alone and as it was run with what trials shared."""
-    if told.answer is None or told.answer.target.value is None:
-        return None
-    periodic, dynamic = sides
-    rows = []
-    for what, columns in (
-        ("epochs per match", ("epochs", "as_run_epochs")),
-        ("slot-seconds per match", ("slot_seconds", "as_run_slot_seconds")),
-    ):
-        if all(len({tuple(getattr(arm.trials, c)) for c in columns}) == 1 for arm in sides):
-            continue  # nothing was shared: the verdict's own table says it all
-        for how, column in zip(("plain tuning", "cheapest tuning here (as run)"), columns,
-                               strict=True):  # fmt: skip
-            ratio = arms_cost_ratio(
-                dynamic, periodic, told.answer.target.value, column, asked.confidence, asked.seed
-            )
-            if ratio is not None:
-                value = None if ratio.ratio is None or not np.isfinite(ratio.ratio) else ratio.ratio
-                high = ratio.high if np.isfinite(ratio.high) else None
-                rows.append((what, how, value, limits_text(ratio.low, high), ratio.method))
-    columns_ = (
-        Column("what", ""),
-        Column("against", "periodic tuned by"),
-        Column("ratio", "periodic / dynamic", 2),
-        Column("limits", f"{asked.confidence * 100:g} % interval"),
-        Column("method", "method"),
-    )
-    return Table(columns_, tuple(rows)) if rows else None
-
-
-def _change(runs: Sequence[Run], sides: Sequence[Arm], told: Verdict, asked: Asked) -> list[Figure]:
-    """Return what would change the verdict."""
-    if told.answer is None:
-        return []
-    found = []
-    target = told.answer.target.value
-    spaces = [run.space for run in runs if run.space.name == told.periodic]
-    best = best_of(t for run in runs if run.space.name == told.periodic for t in run.trials)
-    if target is not None and best is not None and sides[0].n and sides[1].n:
-        space, centre = spaces[0], best.row.knobs
-        numeric = {n: k for n, k in space.knobs.items() if not isinstance(k, ChoiceKnob)}
-        if numeric and all(holds(knob, centre.get(name)) for name, knob in numeric.items()):
-            ablated = space_ablation(
-                sides[0],
-                sides[1],
-                space,
-                centre,
-                target,
-                own_median=told.answer.target.source.endswith("itself"),
-                confidence=asked.confidence,
-                seed=asked.seed,
-            )
-            at = ", ".join(f"{name} = {centre[name]:.4g}" for name in numeric)
-            found.append(evidence.draw_ablation(ablated, f"the best seen ({at})"))
-    charged = savings.draw_hidden_knob(told.answer)
-    return [*found, charged] if charged else found
-
-
-def _tuning(
-    runs: Sequence[Run],
-    sides: Sequence[Arm],
-    kinds: dict[str, str],
-    told: Verdict,
-    asked: Asked,
-    trials: Trials,
-) -> list[Figure]:
-    found = []
-    if told.answer is not None:
-        units = {run.slot_unit for run in runs if run.space.name in (told.periodic, told.dynamic)}
-        unit = units.pop() if len(units) == 1 else "slot-hours"
-        pairs = [(arm, kinds[arm.space]) for arm in sides]
-        curves = tuning.tuning_curves(pairs, told.answer, asked.confidence)
-        if curves:
-            found.append(tuning.draw_tuning(curves, unit, asked.confidence))
-        by_target = savings.savings_by_target(
-            sides[0], sides[1], told.answer.target.value, asked.confidence, asked.seed
-        )
-        if by_target:
-            found.append(savings.draw_savings_by_target(by_target))
-    selected = []
-    for arm in sides or [arm_of(trials, space) for space in trials.spaces]:
-        ks = np.unique(np.geomspace(1, max(1, arm.n), MOST_SELECTED).round().astype(int)).tolist()
-        curve = selected_test(arm.trials, asked.confidence, asked.seed, ks)
-        if curve is not None:
-            selected.append((arm.space, kinds[arm.space], curve))
-    if selected:
-        found.append(evidence.draw_selected_test(selected, asked.confidence))
-    return found
-
-
 def _sensitivity(spaces: knobs.BySpace, trials: Trials, asked: Asked) -> list[Figure]:
     found = []
     for label, (space, of_space) in spaces.items():
@@ -257,7 +211,7 @@ def _sensitivity(spaces: knobs.BySpace, trials: Trials, asked: Asked) -> list[Fi
         if lines:
             found.append(several_knobs.draw_parallel(lines))
         if len(space.knobs) > 1:
-            of_table = trials.where(space=space.name)
+            of_table = arm_of(trials, space.name).trials
             step = -(-len(of_table) // MOST_FOR_IMPORTANCE)
             shares = importance(of_table.take(range(0, len(of_table), step)), space, asked.seed)
             if shares:
@@ -266,8 +220,9 @@ def _sensitivity(spaces: knobs.BySpace, trials: Trials, asked: Asked) -> list[Fi
 
 
 def _searches(
-    runs: Sequence[Run], trials: Trials, kinds: dict[str, str], told: Verdict, asked: Asked
+    runs: Sequence[Run], rows: Trials, kinds: dict[str, str], told: Verdict, asked: Asked
 ) -> list[Figure]:
+    """Return figures of whole searches: of runs, and of the rows of tables."""
     found = []
     came = searches.progress(runs)
     if came:
@@ -276,7 +231,15 @@ def _searches(
     if target is not None:
         groups = []
         for space in dict.fromkeys((told.periodic, told.dynamic)):
-            group = searches_of(trials.where(stage="search"), space, target, "epochs")
+            real = [
+                real_search(run.folder, target)
+                for run in runs
+                if run.stage == "search" and run.space.name == space and run.trials
+            ]
+            group = [
+                *(Search(one.epochs, one.reached) for one in real),
+                *searches_of(rows.where(stage="search"), space, target, "epochs"),
+            ]
             if group:
                 groups.append((space, group))
         if any(one.matched for _, group in groups for one in group):
@@ -309,7 +272,10 @@ def _basins(trials: Trials, asked: Asked) -> Table:
     delta = asked.margin or DELTA
     rows = []
     for space in trials.spaces:
-        found = basin(arm_of(trials, space), delta, confidence=asked.confidence)
+        # Tuned by the whole census comes first; its validation scores anew are what "best" is.
+        retrained = [one.score for one in configurations(confirmed_trials(trials, space))][:1]
+        scores = [score for of in retrained for score in of if score is not None]
+        found = basin(arm_of(trials, space), delta, scores, asked.confidence)
         if found is not None:
             limits = " to ".join(number(limit) for limit in found.limits)
             rows.append((space, found.delta, found.best, found.source, found.within, found.trials,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from reports.figures.chart import Column, Table
 from reports.figures.runs import Trial
+from reports.figures.theme import ARMS
+from reports.table import Trials
 
 PAPER: dict[str, tuple[float, float]] = {
     "baseline": (41.24, 0.34),
@@ -35,10 +37,22 @@ class Row(NamedTuple):
     """Of the trial with the best validation F1."""
     median: float | None
     low: float | None
-    """None with too few trials for 95 %: fewer than 6."""
+    """None with too few trials for 95 %, fewer than 6, and where trials share a seed."""
     high: float | None
     trials: int
     paper: float | None
+
+
+class Result(NamedTuple):
+    """What the table needs of a trial."""
+
+    arm: str
+    seed: int
+    state: str
+    loss: float | None
+    """Training loss of the best epoch, nats; None where only scores are known."""
+    score: float | None
+    test_score: float | None
 
 
 class PaperTable(NamedTuple):
@@ -50,25 +64,46 @@ class PaperTable(NamedTuple):
     """Trials left out because they did not end their training."""
 
 
-def paper_table(trials: Mapping[str, Sequence[Trial]], sources: Sequence[str]) -> PaperTable:
-    """Return the table of the arms that have trials.
+def results(trials: Iterable[Trial]) -> list[Result]:
+    """Return the results of recorded trials."""
+    return [
+        Result(row.arm, row.seed, row.state, _loss(one), row.score, row.test_score)
+        for one in trials
+        for row in (one.row,)
+    ]
+
+
+def tabled(trials: Trials) -> list[Result]:
+    """Return the results of the rows of a trial table, which has no losses."""
+    losses = [None] * len(trials)
+    columns = (
+        trials.arm, trials.seed, trials.state, losses, trials.score, trials.test_score
+    )  # fmt: skip
+    return [Result(*values) for values in zip(*columns, strict=True)]
+
+
+def paper_table(found: Sequence[Result], sources: Sequence[str]) -> PaperTable:
+    """Return the table of the arms that have trials, in the order of the protocol.
 
     Parameters
     ----------
-    trials : mapping of str to sequence of Trial
-        By arm.
+    found : sequence of Result
     sources : sequence of str
         Where the data of the runs come from.
     """
     rows, unfinished = [], 0
-    for arm, of_arm in trials.items():
-        done = [t for t in of_arm if t.row.state == "completed" and t.row.score is not None]
+    for arm in ARMS:
+        of_arm = [one for one in found if one.arm == arm]
+        if not of_arm:
+            continue
+        done = [one for one in of_arm if one.state == "completed" and one.score is not None]
         unfinished += len(of_arm) - len(done)
-        best = max(done, key=lambda trial: trial.row.score or 0.0, default=None)
+        best = max(done, key=lambda one: one.score or 0.0, default=None)
         paper = (*PAPER.get(arm, (None, None)), None)
         for quantity, its in zip(QUANTITIES, paper, strict=True):
-            values = [value for trial in done if (value := _value(trial, quantity)) is not None]
-            low, high = median_interval(values, CONFIDENCE)
+            values = [value for one in done if (value := _value(one, quantity)) is not None]
+            shared = len({one.seed for one in done}) < len(done)  # clusters are not independent
+            low, high = (None, None) if shared else median_interval(values, CONFIDENCE)
             rows.append(
                 Row(
                     arm,
@@ -122,11 +157,11 @@ def median_interval(
     return ordered[rank], ordered[n - 1 - rank]
 
 
-def _value(trial: Trial, quantity: str) -> float | None:
-    if quantity == QUANTITIES[1]:
-        return trial.row.score
-    if quantity == QUANTITIES[2]:
-        return trial.row.test_score
+def _value(one: Result, quantity: str) -> float | None:
+    return (one.loss, one.score, one.test_score)[QUANTITIES.index(quantity)]
+
+
+def _loss(trial: Trial) -> float | None:
     epoch = trial.row.best_epoch
     loss = math.nan if epoch is None else float(trial.curve.train_loss_E[epoch - 1])
     return None if math.isnan(loss) else loss

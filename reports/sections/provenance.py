@@ -48,7 +48,7 @@ def facts(run: Run, index: int) -> Facts:
     alone = sum(trial.row.stand_alone_epochs for trial in run.trials)
     items = (
         ("State", row.state + (f": {row.reason}" if row.reason else "")),
-        ("Trials", _counted(run)),
+        ("Trials", counted(run)),
         ("Began", moment(row.created_at)),
         ("Last trial ended", moment(max(ends)) if ends else "–"),
         ("Driver's time", duration(row.active_s)),
@@ -97,6 +97,7 @@ def overview(runs: Sequence[Run]) -> Table:
     """Return one row per run."""
     columns = (
         Column("run", "run"),
+        Column("stage", "stage"),
         Column("arm", "arm"),
         Column("trials", "trials"),
         Column("epochs", "epochs computed"),
@@ -112,8 +113,9 @@ def overview(runs: Sequence[Run]) -> Table:
         rows.append(
             (
                 run.name,
+                run.stage,
                 ", ".join(arms) or "–",
-                _counted(run),
+                counted(run),
                 sum(trial.row.as_run_epochs for trial in run.trials),
                 f"{sum(trial.row.slot_s for trial in run.trials) / 3600:.4g} {run.slot_unit}",
                 run.row.spec["sampler"]["name"],
@@ -169,7 +171,8 @@ def _knobs(run: Run) -> Table:
     return Table(columns, (*varied, *fixed))
 
 
-def _counted(run: Run) -> str:
+def counted(run: Run) -> str:
+    """Return how many trials are in which state."""
     counts = {state: sum(t.row.state == state for t in run.trials) for state in TRIAL_STATES}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"
 

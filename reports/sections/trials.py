@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from reports.figures.chart import Column, Table
 from reports.figures.runs import Floats, Run, Trial
+from reports.table import Trials
 from tuner.cli.formatting import knob_text
 
 POINTS_IN_ALL = 200_000
@@ -139,5 +141,38 @@ def as_table(runs: Sequence[Run]) -> Table:
     return Table(columns, rows)
 
 
+def rows_table(trials: Trials) -> Table:
+    """Return rows of trial tables, every knob in a column of its own."""
+    knobs = sorted({name for one in trials.knobs for name in one})
+    columns = (
+        Column("file", "file"),
+        Column("row", "row"),
+        Column("stage", "stage"),
+        Column("arm", "arm"),
+        Column("space", "space"),
+        Column("seed", "seed"),
+        Column("state", "state"),
+        Column("val_f1", "validation F1", 4),
+        Column("test_f1", "test F1", 4),
+        Column("epochs", "epochs"),
+        Column("slot_s", "slot-seconds", 1),
+        *(Column(f"knob.{name}", name) for name in knobs),
+    )
+    values = zip(
+        trials.source, trials.row, trials.stage, trials.arm, trials.space, trials.seed,
+        trials.state, trials.score, trials.test_score, trials.epochs, trials.slot_seconds,
+        strict=True,
+    )  # fmt: skip
+    return Table(
+        columns,
+        tuple(
+            (*row, *(its.get(name) for name in knobs))
+            for row, its in zip(values, trials.knobs, strict=True)
+        ),
+    )
+
+
 def _whole(values: Floats, factor: int) -> list[int | None]:
-    return [None if np.isnan(value) else round(float(value) * factor) for value in values]
+    return [
+        None if math.isnan(value) else int(value) for value in np.rint(values * factor).tolist()
+    ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from reports.answer import compare
-from reports.contract import Answer
-from reports.figures.runs import Run, all_trials, best_of
+from reports.arm import FAILED, arm_of
+from reports.contract import Answer, Saving
+from reports.equivalence import is_significant
+from reports.figures.runs import Run
 from reports.format import Section, sections
 from reports.sections.trials import failures
-from reports.table import Trials
+from reports.sentence import DEFENSIBLE
+from reports.table import Trials, census_spaces, of_census
+from reports.words import limits_text, number, plural
 from search_spaces.model import UserError, did_you_mean
 from tuner.cli.formatting import knob_text
 
@@ -24,9 +28,14 @@ class Asked(NamedTuple):
     dynamic: str | None = None
     target: float | None = None
     target_from: Trials | None = None
+    target_source: str = "given"
     margin: float | None = None
     confidence: float = 0.95
     seed: int = 0
+    awaited: tuple[str, ...] = ()
+    """Spaces that may have no trial as yet: those of a study."""
+    centre: Mapping[str, Any] | None = None
+    """Values of the periodic knobs around which the space is shrunk, fixed beforehand."""
 
 
 class Verdict(NamedTuple):
@@ -37,24 +46,44 @@ class Verdict(NamedTuple):
     periodic: str
     """Space; empty without an answer."""
     dynamic: str
-    target: str
-    """The target and where it comes from; empty without an answer."""
+    beneath: tuple[tuple[str, str], ...]
+    """What must stand right under the sentence, as (name, text); empty without an answer."""
     tables: tuple[Section, ...]
     warnings: tuple[str, ...]
+    alarms: tuple[str, ...] = ()
+    """What must be known before anything else."""
+
+    def opened(self, opening: str, alarms: Sequence[str]) -> Verdict:
+        """Return the verdict with its first words, and what must be known first."""
+        answer = None if self.answer is None else opened(self.answer, opening, alarms)
+        return self._replace(sentence=opening + self.sentence, answer=answer, alarms=tuple(alarms))
+
+
+def opened(answer: Answer, opening: str, alarms: Sequence[str]) -> Answer:
+    """Return an answer whose claim has these first words, and whose warnings begin with these."""
+    told = {"claim": opening + answer.claim, "warnings": [*alarms, *answer.warnings]}
+    return answer.model_copy(update=told)
 
 
 def verdict(runs: Sequence[Run], trials: Trials, asked: Asked) -> Verdict:
     """Compare, if both sides are there.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Those among the trials that were recorded, for their names and errors.
+    trials : Trials
+    asked : Asked
 
     Raises
     ------
     UserError
         If a space that was asked for is not there.
     """
-    chosen = {side: _space(trials, side, getattr(asked, side)) for side in SIDES}
+    chosen = {side: _space(trials, side, getattr(asked, side), asked.awaited) for side in SIDES}
     missing = [text for _, text in chosen.values() if text]
     if missing:
-        return Verdict(f"{_best(runs)} {' '.join(missing)}", None, "", "", "", (), ())
+        return Verdict(f"{_best(runs, trials)} {' '.join(missing)}", None, "", "", (), (), ())
     periodic, dynamic = chosen["periodic"][0], chosen["dynamic"][0]
     answer = compare(
         trials,
@@ -62,29 +91,84 @@ def verdict(runs: Sequence[Run], trials: Trials, asked: Asked) -> Verdict:
         dynamic=dynamic,
         target=asked.target,
         target_from=asked.target_from,
+        target_source=asked.target_source,
         margin=asked.margin,
         confidence=asked.confidence,
         seed=asked.seed,
     )
-    value = answer.target.value
-    goal = "no score" if value is None else f"validation macro-F1 ≥ {value:.4g}"
     sentence = answer.claim
-    if (not answer.arms.periodic.trials and not answer.arms.dynamic.trials) or _all_failed(runs):
-        sentence = f"{_best(runs)} {sentence}"
+    counted = _counted(trials)
+    if (not answer.arms.periodic.trials and not answer.arms.dynamic.trials) or _failed(counted):
+        sentence = f"{_best(runs, trials)} {sentence}"
     return Verdict(
         sentence,
         answer,
         periodic,
         dynamic,
-        f"Target: {goal} ({answer.target.source}).",
+        tuple(beneath(answer, trials, periodic, dynamic, asked.confidence)),
         tuple(sections(answer, asked.confidence)),
         tuple(answer.warnings),
     )
 
 
-def _space(trials: Trials, side: str, asked: str | None) -> tuple[str, str]:
+def beneath(
+    answer: Answer, trials: Trials, periodic: str, dynamic: str, confidence: float
+) -> list[tuple[str, str]]:
+    """Return what keeps the sentence honest: n, target, interval, cost, quality, clusters."""
+    sides = ((periodic, answer.arms.periodic), (dynamic, answer.arms.dynamic))
+    told = "; ".join(
+        f"{space} {plural(arm.trials, 'trial')}, {arm.hits} matched" for space, arm in sides
+    )
+    enough = all(arm.trials >= least for (_, arm), least in zip(sides, DEFENSIBLE, strict=True))
+    size = "" if enough else f" (the least to defend a number: {DEFENSIBLE[0]} and {DEFENSIBLE[1]})"
+    found = [("Compared", f"{told}{size}")]
+    for space in dict.fromkeys((periodic, dynamic)):
+        arm = arm_of(trials, space)
+        if arm.clustered:
+            found.append(
+                (
+                    "Clusters",
+                    f"the {arm.n} trials of {space} share {plural(arm.seeds, 'seed')}: rows of one"
+                    " seed are a cluster, and intervals resample seeds, not trials",
+                )
+            )
+    value = answer.target.value
+    goal = "no score" if value is None else f"validation macro-F1 ≥ {value:.4g}"
+    found.append(("Target", f"{goal} ({answer.target.source})"))
+    level = f"{confidence * 100:g} % interval"
+    savings = answer.savings
+    found.append(("Trials, periodic / dynamic", _ratio(savings.trials, level)))
+    costs = {"epochs": savings.epochs, "slot-seconds": savings.slot_seconds}
+    known = [f"{name} {_ratio(cost, level)}" for name, cost in costs.items() if cost is not None]
+    found.append(("Cost, periodic / dynamic", "; ".join(known) or "not known"))
+    return [*found, ("Quality on test", _quality(answer, confidence))]
+
+
+def _ratio(saving: Saving, level: str) -> str:
+    ratio = "not known" if saving.ratio is None else number(saving.ratio)
+    return f"{ratio} ({level} {limits_text(saving.low, saving.high)})"
+
+
+def _quality(answer: Answer, confidence: float) -> str:
+    """Return whether dynamic is as good as tuned periodic on test."""
+    same = answer.equivalence
+    if same is None:
+        return "unknown: not both sides have confirmed trainings"
+    difference = f"dynamic − tuned periodic is {same.difference:+.4f}"
+    if same.margin is None or same.non_inferior_p is None:
+        return f"not judged: {difference}, and no margin was given"
+    shown = is_significant(same.non_inferior_p, confidence)
+    return (
+        f"{'preserved' if shown else 'not shown to be preserved'}: {difference}; worse by"
+        f" {number(same.margin)} or more: p = {number(same.non_inferior_p)}"
+    )
+
+
+def _space(trials: Trials, side: str, asked: str | None, awaited: Sequence[str]) -> tuple[str, str]:
     """Return the side's space, or an empty name and what is missing."""
     if asked is not None:
+        if asked not in trials.spaces and asked in awaited:
+            return "", f"No comparison yet: {asked} has no trials."
         if asked not in trials.spaces:
             raise UserError(did_you_mean("space", asked, trials.spaces))
         return asked, ""
@@ -98,27 +182,41 @@ def _space(trials: Trials, side: str, asked: str | None) -> tuple[str, str]:
     return "", f"No comparison: there is no run of a {side} space in this report."
 
 
-def _best(runs: Sequence[Run]) -> str:
+def _best(runs: Sequence[Run], trials: Trials) -> str:
     """Return what was found, where arms are not compared."""
-    trials = list(all_trials(runs))
-    if not trials:
-        return "No trial was planned yet."
-    if _all_failed(runs):
-        last = failures(runs)[-1].last_line
-        return f"All {len(trials)} trials failed; the last one with: {last.rstrip('.')}."
-    best = best_of(trials)
-    if best is None:
-        return f"None of {len(trials)} trials has finished an epoch."
-    row = best.row
-    test = "unknown" if row.test_score is None else f"{row.test_score:.4f}"
-    at = knob_text(row.knobs)
-    where = f"{best.label}{f', {at}' if at else ''}"
+    counted = _counted(trials)
+    n = len(counted)
+    if not n:
+        return f"No trial {'of the census ' if len(trials) else ''}was planned yet."
+    if _failed(counted):
+        last = failures([run for run in runs if run.stage in ("census", "search")])
+        error = f"; the last one with: {last[-1].last_line.rstrip('.')}" if last else ""
+        return f"All {n} trials failed{error}."
+    scored = [
+        (score, -i) for i, score in enumerate(counted.score)
+        if score is not None and counted.state[i] not in FAILED
+    ]  # fmt: skip
+    if not scored:
+        return f"None of {n} trials has finished an epoch."
+    score, negative = max(scored)
+    i = -negative
+    test = counted.test_score[i]
+    names = {str(run.folder): run.name for run in runs}
+    source, at = counted.source[i], knob_text(counted.knobs[i])
+    where = f"{names[source]} #" if source in names else f"{source}, row "
     return (
-        f"The best of {len(trials)} trials reached a validation macro-F1 of {row.score:.4f} (test"
-        f" {test}; {where})."
+        f"The best of {n} trials reached a validation macro-F1 of {score:.4f} (test"
+        f" {'unknown' if test is None else f'{test:.4f}'}; {where}{counted.row[i]}"
+        f"{f', {at}' if at else ''})."
     )
 
 
-def _all_failed(runs: Sequence[Run]) -> bool:
-    trials = list(all_trials(runs))
-    return bool(trials) and len(failures(runs)) == len(trials)
+def _counted(trials: Trials) -> Trials:
+    """Return the trials of each space's census, or of its searches where there is none."""
+    having = census_spaces(trials)
+    stages = enumerate(zip(trials.stage, trials.space, strict=True))
+    return trials.take(i for i, (stage, space) in stages if of_census(stage, space, having))
+
+
+def _failed(trials: Trials) -> bool:
+    return bool(len(trials)) and all(state in FAILED for state in trials.state)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from search_spaces.space import Space
 from trainables.schedule import injects
 from tuner.record import Record
 from tuner.record_file import FILE
@@ -37,14 +38,18 @@ class Ending(NamedTuple):
     error: str | None = None
 
 
-def made_spec(space: str, epochs: int, **flags: Any) -> RunSpec:
+def made_spec(space: str | Space, epochs: int, **flags: Any) -> RunSpec:
     """Return a quick specification with fields replaced."""
-    return build_spec("quick", None, {"space": space, "epochs": epochs, **flags}, {}, {})
+    fields = {"epochs": epochs, **flags}
+    if isinstance(space, Space):
+        base = build_spec("quick", None, fields, {}, {}).model_dump(mode="json")
+        return RunSpec.model_validate({**base, "space": space.model_dump(mode="json")})
+    return build_spec("quick", None, {"space": space, **fields}, {}, {})
 
 
 def make_record(
     folder: Path,
-    space: str = "periodic_T",
+    space: str | Space = "periodic_T",
     trials: int = 4,
     epochs: int = 12,
     *,
@@ -78,7 +83,7 @@ def make_record(
         digest=spec.digest,
         versions={"python": "3.11.7", "torch": "2.15.0"},
         host=host or {"hostname": "h", "cpu": "a CPU", "cpu_cores": 2, "gpus": [], "system": "s"},
-        command=["tuner", "run", "--space", space],
+        command=["tuner", "run", "--space", spec.space.name],
         git_revision="0" * 40,
         data={
             "fingerprint": fingerprint,
@@ -92,8 +97,10 @@ def make_record(
         record.set_run(state, "made up")
         record.add_active(EPOCH_S * trials * epochs / 2)
     rows: dict[str, list[dict[str, Any]]] = {"config": [], "trial": [], "epoch": [], "rung": []}
+    values: dict[str, Any] = {}
     for number in range(trials):
-        values = knobs(number) if knobs else _drawn(resolved, rng)
+        if number % _seeds(spec) == 0:  # a new configuration
+            values = knobs(number) if knobs else _drawn(resolved, rng)
         ending = endings[number] if number < len(endings) else Ending()
         _add_trial(rows, spec, number, values, ending, rng)
     connection = sqlite3.connect(folder / FILE)
@@ -176,13 +183,14 @@ def _add_trial(
         )  # fmt: skip
     started = ending.state != "waiting"
     ended = ending.state not in ("waiting", "running")
-    rows["config"].append(
-        {"number": number, "knobs": knobs, "state": "asked", "optuna_attrs": {},
-         "study_attrs": {}, "asked_at": start}
-    )  # fmt: skip
+    if number % _seeds(spec) == 0:
+        rows["config"].append(
+            {"number": number // _seeds(spec), "knobs": knobs, "state": "asked",
+             "optuna_attrs": {}, "study_attrs": {}, "asked_at": start}
+        )  # fmt: skip
     rows["trial"].append(
         {
-            "number": number, "config": number, "seed": 1000 * (1 + abs(hash_of(spec))) + number,
+            "number": number, "config": number // _seeds(spec), "seed": _seed(spec, number),
             "arm": config.injection.arm, "knobs": knobs,
             "trial_config": config.model_dump(mode="json"), "audited": False,
             "first_judged_epoch": 1, "state": ending.state,
@@ -206,6 +214,17 @@ def _add_trial(
 def hash_of(spec: RunSpec) -> int:
     """Return a small number that differs between specifications, so that seeds do."""
     return int(spec.digest[:6], 16)
+
+
+def _seeds(spec: RunSpec) -> int:
+    return spec.seeds if isinstance(spec.seeds, int) else 1
+
+
+def _seed(spec: RunSpec, number: int) -> int:
+    """Return a trial's seed: fresh, or one of the few on which every configuration is trained."""
+    if isinstance(spec.seeds, int):
+        return number % spec.seeds
+    return 1000 * (1 + abs(hash_of(spec))) + number
 
 
 def _quality(config: Any, epochs: int) -> float:

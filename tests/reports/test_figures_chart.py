@@ -22,6 +22,7 @@ from reports.figures.chart import (
     slim,
     specification,
     svg,
+    tooltips,
     whole_axis,
 )
 from reports.figures.theme import ARMS, COLOURS, CONFIG, STATES
@@ -45,6 +46,25 @@ def test_equal_charts_give_equal_specifications_and_drawings() -> None:
     first, second = specification(chart()), specification(chart())
     assert json.dumps(first) == json.dumps(second)
     assert svg(first, "t", "d", "i") == svg(second, "t", "d", "i")
+
+
+def test_layers_share_their_data_and_leave_it_as_it_is() -> None:
+    rows = data([{"x": 1.0, "y": 2.0}])
+    base = alt.Chart(rows).encode(x=alt.X("x:Q"), y=alt.Y("y:Q"))
+    other = alt.Chart(data([{"one": 1}])).mark_rule().encode(y=alt.Y("one:Q"))
+    layered = alt.layer(base.mark_line(), other).properties(**SIZE)
+    assert layered.layer[0].data is rows
+    spec = specification(layered)
+    drawn = [spec["datasets"][layer["data"]["name"]] for layer in spec["layer"]]
+    assert drawn == [[{"x": 1.0, "y": 2.0}], [{"one": 1}]]
+    assert specification(layered) == spec and "autosize" not in layered.to_dict(validate=False)
+
+
+def test_tooltips_are_what_altair_makes_of_strings() -> None:
+    told = alt.Tooltip("y:Q", format=".2f")
+    points = alt.Chart(data([{"x": 1, "y": 2}])).mark_point()
+    named = points.encode(tooltip=tooltips("x:N", told))
+    assert named.to_dict() == points.encode(tooltip=["x:N", told]).to_dict()
 
 
 def test_user_text_is_escaped_in_marks_legends_titles_and_descriptions() -> None:

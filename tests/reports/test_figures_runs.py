@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.figures.runs import best_of, drawn_epochs, median, read_runs, run_folders
-from search_spaces.model import UserError
-from tests.reports.made_records import Ending, make_record
+from reports.figures.runs import best_of, drawn_epochs, median, read_runs
+from tests.reports.made_records import CENSUS, Ending, make_record
 from tests.reports.made_trials import made_curve, made_trial
 from tuner.record import Record
 
@@ -43,23 +42,6 @@ def test_a_diverged_epoch_has_no_loss(tmp_path: Path) -> None:
     assert np.isnan(run.trials[0].curve.train_loss_E[1])
 
 
-def test_a_folder_of_runs_stands_for_all_of_them_in_the_order_of_their_names(
-    tmp_path: Path,
-) -> None:
-    for name in ("b", "a"):
-        make_record(tmp_path / "study" / name, trials=1, epochs=2)
-    assert [path.name for path in run_folders([tmp_path / "study"])] == ["a", "b"]
-
-
-def test_a_folder_without_runs_and_a_run_given_twice_are_refused(tmp_path: Path) -> None:
-    folder = make_record(tmp_path / "a", trials=1, epochs=2)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty is no run and holds none"):
-        run_folders([tmp_path / "empty"])
-    with pytest.raises(UserError, match="Run a is given twice"):
-        run_folders([folder, tmp_path])
-
-
 def test_two_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     folders = [make_record(tmp_path / x, name="same", trials=1, epochs=2) for x in ("a", "b")]
     runs = read_runs(folders)
@@ -90,3 +72,13 @@ def test_thinned_lines_keep_both_ends_and_stay_short(count: int) -> None:
 def test_the_median_ignores_what_is_absent() -> None:
     assert median([3.0, None, 1.0]) == 2.0
     assert median([None]) is None
+
+
+def test_a_runs_stage_is_the_studys_or_follows_from_how_it_drew(tmp_path: Path) -> None:
+    study = {"name": "s", "digest": "d", "stage": "pilot"}
+    folders = [
+        make_record(tmp_path / "a", trials=1, **CENSUS),
+        make_record(tmp_path / "b", trials=1),
+        make_record(tmp_path / "c", trials=1, study=study, **CENSUS),
+    ]
+    assert [run.stage for run in read_runs(folders)] == ["census", "search", "pilot"]

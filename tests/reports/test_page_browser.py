@@ -16,8 +16,11 @@ from reports.figures.runs import read_runs
 from reports.page import page
 from reports.sections.contents import contents
 from reports.sections.verdict import Asked
+from reports.sources import sources
+from reports.study import settled
 from reports.table import read_trials
 from tests.reports.made_records import CENSUS, make_record
+from tests.reports.made_studies import make_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 FLAGS = (
@@ -46,6 +49,20 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder / "report.html"
     found = contents(read_runs(folders), read_trials(folders), Asked(target=0.35))
     file.write_text(page(found), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def study_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a study's report."""
+    folder = make_study(tmp_path_factory.mktemp("study") / "s")
+    found = sources([folder])
+    assert found.study is not None
+    trials = found.trials()
+    asked = settled(found.study, trials)
+    file = folder / "report.html"
+    whole = contents(read_runs(found.folders), trials, asked, (), found.study)
+    file.write_text(page(whole), encoding="utf-8")
     return file
 
 
@@ -85,10 +102,14 @@ def test_without_a_script_every_figure_and_row_is_there(report: Path, tmp_path: 
     assert re.search(r'class="filters" hidden', dom)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (NARROW, "dark")])
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [("report", 1280, "light"), ("report", NARROW, "dark"), ("study_report", NARROW, "light")],
+)
 def test_the_accessibility_checker_finds_nothing(
-    report: Path, tmp_path: Path, width: int, scheme: str
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, width: int, scheme: str
 ) -> None:
+    report: Path = request.getfixturevalue(name)
     package = pytest.importorskip("axe_core_python")
     axe = (importlib.resources.files(package) / "axe.min.js").read_text(encoding="utf-8")
     source = report.read_text(encoding="utf-8")

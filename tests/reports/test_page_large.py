@@ -13,7 +13,7 @@ import pytest
 from tests.reports.made_records import CENSUS, make_record
 
 PROGRAM = """
-import json, resource, sys, time
+import json, pathlib, re, resource, sys, time
 began = time.perf_counter()
 from tuner.cli import main
 try:
@@ -21,8 +21,14 @@ try:
 except SystemExit as end:
     assert end.code == 0
 used = resource.getrusage(resource.RUSAGE_SELF)
+status = pathlib.Path("/proc/self/status")
+if status.exists():
+    # Not ru_maxrss: exec hands the parent's peak on to it, here that of the whole test process.
+    memory_bytes = int(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]) * 1024
+else:
+    memory_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 print(json.dumps({"wall_s": time.perf_counter() - began, "cpu_s": used.ru_utime + used.ru_stime,
-                  "memory_bytes": used.ru_maxrss * 1024}))
+                  "memory_bytes": memory_bytes}))
 """
 
 
@@ -43,7 +49,6 @@ def test_a_thousand_trials_take_15_s_1_gb_and_5_mb(tmp_path: Path) -> None:
     )
     measured = json.loads(done.stdout.splitlines()[-1])
     print(measured, output.stat().st_size)
-    if "CI" not in os.environ:  # there the processors are shared, and slower by half at times
-        assert measured["cpu_s"] <= 15
+    assert measured["cpu_s"] <= 15
     assert measured["memory_bytes"] <= 1e9
     assert output.stat().st_size < 5e6

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from reports.figures.runs import read_runs
-from reports.sections.paper_table import PAPER, median_interval, paper_table
+from reports.sections.paper_table import PAPER, median_interval, paper_table, results, tabled
 from reports.sections.provenance import differences, facts, overview, reading
 from reports.sections.trials import curve_data, failures, thumbnail
 from reports.sections.verdict import Asked, verdict
 from reports.table import read_trials
 from search_spaces.model import UserError
 from tests.reports.made_records import CENSUS, Ending, make_record
+from tests.reports.made_tables import DYNAMIC, PERIODIC, joined, made
 from tests.reports.made_trials import made_curve, made_run, made_trial
 
 
@@ -34,7 +35,7 @@ def test_table_1_has_best_median_and_count_of_fully_trained_trials() -> None:
         made_trial(1, made_curve([0.2, 0.1], loss=[1.8, 0.5])),
         made_trial(2, made_curve([0.9]), state="pruned"),
     ]
-    found = paper_table({"periodic": trials}, ["fer2013.zip"])
+    found = paper_table(results(trials), ["fer2013.zip"])
     assert (found.unfinished, found.same_data) == (1, False)
     loss, validation, test = found.rows
     assert (loss.best, loss.median, loss.trials, loss.paper) == (1.0, 1.4, 2, 37.56)
@@ -44,7 +45,7 @@ def test_table_1_has_best_median_and_count_of_fully_trained_trials() -> None:
 
 
 def test_a_paper_figure_is_of_the_same_data_only_where_all_runs_used_it() -> None:
-    trials = {"baseline": [made_trial(0)]}
+    trials = results([made_trial(0, arm="baseline")])
     assert paper_table(trials, ["/data/AffectNet"]).same_data
     assert not paper_table(trials, ["/data/AffectNet", "synthetic"]).same_data
     assert not paper_table(trials, []).same_data
@@ -85,7 +86,61 @@ def test_two_arms_open_with_the_claim(tmp_path: Path) -> None:
     assert found.answer is not None
     assert found.sentence == found.answer.claim
     assert (found.periodic, found.dynamic) == ("periodic_T", "dynamic_default")
-    assert found.target == "Target: validation macro-F1 ≥ 0.3 (given)."
+    beneath = dict(found.beneath)
+    assert beneath["Compared"].startswith("periodic_T 3 trials, ")
+    assert beneath["Compared"].endswith("(the least to defend a number: 100 and 20)")
+    assert beneath["Target"] == "validation macro-F1 ≥ 0.3 (given)"
+    assert "95 % interval" in beneath["Trials, periodic / dynamic"]
+    assert beneath["Cost, periodic / dynamic"].startswith("epochs ")
+    assert beneath["Quality on test"] == "unknown: not both sides have confirmed trainings"
+    assert "Clusters" not in beneath
+
+
+def test_rows_of_one_seed_are_called_a_cluster_right_under_the_sentence(tmp_path: Path) -> None:
+    folders = [
+        make_record(tmp_path / "p", trials=12, seeds=4, **CENSUS),
+        make_record(tmp_path / "d", "dynamic_default", trials=4, **CENSUS),
+    ]
+    found = verdict(read_runs(folders), read_trials(folders), Asked(target=0.3))
+    assert dict(found.beneath)["Clusters"].startswith(
+        "the 12 trials of periodic_T share 4 seeds: rows of one seed are a cluster"
+    )
+
+
+@pytest.mark.parametrize(
+    ("test", "margin", "told"),
+    [
+        (0.36, 0.02, "preserved: dynamic − tuned periodic is +0.0100; worse by 0.02 or more: p"),
+        (0.36, None, "not judged: dynamic − tuned periodic is +0.0100, and no margin was given"),
+        (0.30, 0.02, "not shown to be preserved: dynamic − tuned periodic is -0.0500"),
+    ],
+)
+def test_quality_on_test_is_told_right_under_the_sentence(
+    test: float, margin: float | None, told: str
+) -> None:
+    trials = joined(
+        made(PERIODIC, [0.3, 0.4, 0.5]),
+        made(DYNAMIC, [0.4, 0.5, 0.5]),
+        made(PERIODIC, [0.4] * 18, stage="confirm", test_score=[0.349, 0.351] * 9),
+        made(DYNAMIC, [0.4] * 18, stage="confirm", test_score=[test - 0.001, test + 0.001] * 9),
+    )
+    found = verdict((), trials, Asked(target=0.45, margin=margin))
+    assert dict(found.beneath)["Quality on test"].startswith(told)
+
+
+def test_a_table_says_its_row_where_a_record_says_its_trial() -> None:
+    trials = made(PERIODIC, [0.3, None, 0.4], test_score=[0.2, None, 0.3])
+    assert verdict((), trials, Asked()).sentence.startswith(
+        "The best of 3 trials reached a validation macro-F1 of 0.4000 (test 0.3000; made.csv, row"
+        " 4)."
+    )
+
+
+def test_table_1_has_no_losses_of_a_trial_table() -> None:
+    trials = made(PERIODIC, [0.3, None, 0.4], test_score=[0.2, None, 0.3])
+    found = paper_table(tabled(trials), [])
+    assert [(row.best, row.trials) for row in found.rows] == [(None, 0), (0.4, 2), (0.3, 2)]
+    assert found.unfinished == 1
 
 
 def test_several_spaces_of_a_side_must_be_chosen_from(tmp_path: Path) -> None:
@@ -134,7 +189,9 @@ def test_provenance_has_every_field_and_moments_in_utc(
     assert items["Fingerprint of the data"] == "f" * 64
     assert "torch 2.15.0" in found.versions
     assert ("T", "1 to 6") == found.knobs.rows[0][:2]
-    assert overview([run]).rows[0][:4] == ("p", "periodic", "1 completed, 1 pruned", 18)
+    assert overview([run]).rows[0][:4] == (
+        "p", "search", "periodic", "1 completed, 1 pruned"
+    )  # fmt: skip
 
 
 def test_the_reading_leaves_out_what_varied_and_fills_in_the_methods_defaults(

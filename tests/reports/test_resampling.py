@@ -79,3 +79,18 @@ def test_an_infinite_resample_gives_an_infinite_limit_and_no_nan():
             return one[1] / one[0]
 
     assert interval_of(arm, statistic=inverse) == (1, math.inf)
+
+
+def test_a_resamples_total_is_to_the_last_bit_the_sum_in_the_order_of_drawing():
+    """Oracle: the same draws, added up one after the other; any other order rounds otherwise."""
+    costs = np.random.default_rng(1).uniform(10, 100, 37)
+    arm = arm_of(made(PERIODIC, [0.6] * 37), PERIODIC)
+    seen = []
+
+    def total(one, _):
+        seen.append(one[0])
+        return one[0]
+
+    bootstrap_interval(arm, arm, costs[None], costs[None], total, 0.95, 0)
+    drawn = np.random.default_rng(0).integers(0, 37, (len(seen[0]), 37))
+    assert seen[0].tolist() == np.cumsum(costs[drawn], axis=1)[:, -1].tolist()

@@ -9,7 +9,7 @@ import pytest
 
 from reports.arm import arm_of
 from reports.proportions import exact_interval, ratio_interval
-from reports.savings import share_interval, trial_savings
+from reports.savings import share_interval, trial_savings, trials_ratio
 from tests.reports.made_tables import DYNAMIC, PERIODIC, hits, made
 
 
@@ -109,3 +109,17 @@ def test_without_a_target_or_trials_nothing_is_known():
     some, none = arm_of(hits(DYNAMIC, 5, 10), DYNAMIC), arm(PERIODIC, [])
     for found in (savings(some, some, None), savings(some, none), savings(none, some)):
         assert found.trials[:3] == found.equal_success[:3] == (None, 0, math.inf)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_ratio_of_trials_alone_is_the_one_of_both(own):
+    dynamic, stopped = arm_of(hits(DYNAMIC, 8, 20), DYNAMIC), ["pruned"] * 15 + ["completed"] * 35
+    for periodic in (
+        arm_of(hits(PERIODIC, 20, 100), PERIODIC),
+        arm(PERIODIC, [0.3] * 40 + [0.6] * 10, state=stopped),
+        clustered(PERIODIC, [0, 1, 9, 10, 5], 10),
+        clustered(PERIODIC, [5, 5, 5], 10),
+        arm(PERIODIC, []),
+    ):
+        both = savings(dynamic, periodic, 0.5, own)
+        assert trials_ratio(dynamic, periodic, 0.5, own, 0.95, 0) == both.trials

@@ -111,6 +111,9 @@ def test_an_epoch_row_comes_back_bit_for_bit(record: Record):
     assert [type(value) for value in record.epochs(0)[0].values()] == [
         type(value) for value in rows[0].values()
     ]
+    names = ("units", "val_f1", "train_loss", "epoch")
+    assert record.epoch_columns(0, names) == [[row[name] for row in rows] for name in names]
+    assert record.epoch_columns(1, names) == [[], [], [], []]
 
 
 def test_the_score_is_the_first_best_and_its_test_score(record: Record):

@@ -33,7 +33,10 @@ COMMANDS = {
         "tuner.cli.simulate",
         "Replay searches over recorded curves: what they cost until they reach a target.",
     ),
-    "report": ("tuner.cli.report", "Make one HTML file from runs: the answer, and all behind it."),
+    "report": (
+        "tuner.cli.report",
+        "Make one HTML file from runs or trial tables: the answer, and all behind it.",
+    ),
     "show": ("tuner.cli.explain", "Explain a search space, or what a run was and found."),
     "spaces": ("tuner.cli.explain", "List the search spaces that come with the product."),
     "data": ("tuner.cli.data", "Pack a data set and say what is in it."),

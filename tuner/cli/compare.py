@@ -1,87 +1,58 @@
-"""`tuner compare`: how much tuning dynamic injection saves, from runs and trial tables."""
+"""`tuner compare`: how much tuning dynamic injection saves, from runs, trial tables or a study."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from search_spaces.model import UserError
-from tuner.cli.options import Command, find_run, format_option, runs_option
-
-
-def _share(_: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """Refuse a NaN too, which no range does."""
-    if value is not None and not 0 < value < 1:
-        raise UserError(f"{parameter.opts[0]} must be greater than 0 and less than 1, got {value}.")
-    return value
+from tuner.cli.options import Command, format_option, runs_option
+from tuner.cli.sources import asked, comparison_options, opened
 
 
 @click.command("compare", cls=Command)
-@click.argument("tables", metavar="TABLE_OR_RUN...", nargs=-1, required=True)
-@click.option("--periodic", metavar="SPACE", required=True, help="Space of the periodic trials.")
-@click.option("--dynamic", metavar="SPACE", required=True, help="Space of the dynamic trials.")
-@click.option("--target", type=float, metavar="Y", callback=_share,
-              help="Validation score that counts as a match, fixed beforehand.")  # fmt: skip
-@click.option("--target-from", metavar="PILOT",
-              help="Take the target from another table or run: its median.")  # fmt: skip
-@click.option("--margin", type=float, metavar="D", callback=_share,
-              help="How much worse on test is not worse, fixed beforehand.")  # fmt: skip
-@click.option("--confidence", type=float, default=0.95, show_default=True, callback=_share,
-              metavar="C", help="Of every interval, two-sided.")  # fmt: skip
+@click.argument("names", metavar="SOURCE...", nargs=-1, required=True)
+@comparison_options
 @runs_option
 @format_option("table", "json", "markdown", "latex")
-def compare_command(
-    tables: tuple[str, ...],
-    periodic: str,
-    dynamic: str,
-    target: float | None,
-    target_from: str | None,
-    margin: float | None,
-    confidence: float,
-    runs: Path,
-    format_: str,
-) -> int:
+def compare_command(names: tuple[str, ...], runs: Path, format_: str, **flags: Any) -> int:
     """Say how much tuning dynamic injection saves compared with periodic.
 
-    Each TABLE_OR_RUN is a trial table (.csv, .parquet or .json, as `tuner export` writes them, or
-    made by another tool), a run's folder, or the name of a run under --runs.
+    Each SOURCE is a trial table (.csv, .parquet or .json, as `tuner export` writes them, or
+    made by another tool), the name of a run under --runs, or a folder that is a run or holds some;
+    --periodic and --dynamic say which spaces are compared. A study stands alone, and has itself
+    fixed what is compared, the target, the margin and the confidence.
 
     Without a target, that is the median of the dynamic space's pilot trials or, if there are none,
     of the dynamic trials themselves; the intervals then allow for that.
     """
     from reports.answer import compare
     from reports.format import formatted
-    from reports.table import read_trials
-    from reports.target import check_target
+    from reports.sections.verdict import opened as with_first_words
+    from reports.study import alarms, opening
 
-    if target is not None and target_from is not None:
-        raise UserError("Give --target or --target-from, not both.")
-    trials = read_trials(_found(runs, name) for name in tables)
-    if target is not None:
-        check_target(trials, target)
+    found, trials = opened(runs, names)
+    wanted = asked(found, trials, runs, **flags)
+    for side in ("periodic", "dynamic"):
+        space = getattr(wanted, side)
+        if space is None:
+            raise UserError(f"Missing option '--{side}': only a study says what it compares.")
+        if space not in trials.spaces and space in wanted.awaited:
+            raise UserError(f"{names[0]} has no trials of {space} yet: go on with the study first.")
     answer = compare(
         trials,
-        periodic=periodic,
-        dynamic=dynamic,
-        target=target,
-        target_from=None if target_from is None else read_trials([_found(runs, target_from)]),
-        margin=margin,
-        confidence=confidence,
+        periodic=str(wanted.periodic),
+        dynamic=str(wanted.dynamic),
+        target=wanted.target,
+        target_from=wanted.target_from,
+        target_source=wanted.target_source,
+        margin=wanted.margin,
+        confidence=wanted.confidence,
     )
-    click.echo(formatted(answer, format_, confidence), nl=False)
+    if found.study is not None:
+        first = alarms(found.study, found.rows(), wanted)
+        answer = with_first_words(answer, opening(found.study, wanted), first)
+    click.echo(formatted(answer, format_, wanted.confidence), nl=False)
     return 0
-
-
-def _found(runs: Path, name: str) -> Path:
-    """Return a table's path, or a run's folder.
-
-    Raises
-    ------
-    UserError
-        If there is neither.
-    """
-    path = Path(name)
-    if path.is_file() or path.suffix in (".csv", ".parquet", ".json"):
-        return path
-    return find_run(runs, name)
