@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reports.contract import Answer, ArmAnswer, Cost, Saving, ToMatch
+from reports.markup import latex, latex_table, markdown, markdown_table
 from reports.words import limits_text, number
 
 WIDTH = 80
@@ -154,50 +155,27 @@ def _text(answer: Answer, parts: Sequence[Section]) -> str:
 
 
 def _markdown(answer: Answer, parts: Sequence[Section]) -> str:
-    def cell(text: str) -> str:
-        for special in "\\|*_`<[":
-            text = text.replace(special, "\\" + special)
-        return text
-
-    lines = [f"**{cell(answer.claim)}**", "", cell(_target(answer))]
+    lines = [f"**{markdown(answer.claim)}**", "", markdown(_target(answer))]
     for part in parts:
-        lines += ["", f"### {cell(part.title)}", ""]
-        lines.append("| " + " | ".join(map(cell, part.columns)) + " |")
-        lines.append("|" + "---|" * len(part.columns))
-        lines += ["| " + " | ".join(map(cell, row)) + " |" for row in part.rows]
+        lines += ["", f"### {markdown(part.title)}", ""]
+        lines += markdown_table(part.columns, part.rows)
         if part.notes:
-            lines += ["", *(cell(note) + "  " for note in part.notes)]
+            lines += ["", *(markdown(note) + "  " for note in part.notes)]
     if answer.warnings:
-        lines += ["", *(f"- {cell(warning)}" for warning in answer.warnings)]
+        lines += ["", *(f"- {markdown(warning)}" for warning in answer.warnings)]
     return "\n".join(lines) + "\n"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
-    "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "≥": r"$\ge$", "−": "$-$", "×": r"$\times$", "δ": r"$\delta$", "–": "--", "∞": r"$\infty$",
-    "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
 
 
 def _latex(answer: Answer, parts: Sequence[Section]) -> str:
     """Return tables for LaTeX with the package booktabs."""
-
-    def cell(text: str) -> str:
-        return "".join(_LATEX.get(character, character) for character in text)
-
-    lines = ["% needs \\usepackage{booktabs}", cell(answer.claim), "", cell(_target(answer))]
+    lines = ["% needs \\usepackage{booktabs}", latex(answer.claim), "", latex(_target(answer))]
     for part in parts:
-        lines += ["", r"\begin{table}", rf"\caption{{{cell(part.title)}}}"]
-        lines += [rf"\begin{{tabular}}{{{'l' * len(part.columns)}}}", r"\toprule"]
-        if any(part.columns):
-            lines += [" & ".join(map(cell, part.columns)) + r" \\", r"\midrule"]
-        lines += [" & ".join(map(cell, row)) + r" \\" for row in part.rows]
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\par {cell(note)}" for note in part.notes]
+        lines += ["", r"\begin{table}", rf"\caption{{{latex(part.title)}}}"]
+        lines += latex_table(part.columns, part.rows)
+        lines += [rf"\par {latex(note)}" for note in part.notes]
         lines.append(r"\end{table}")
     if answer.warnings:
         lines += ["", r"\begin{itemize}"]
-        lines += [rf"\item {cell(warning)}" for warning in answer.warnings]
+        lines += [rf"\item {latex(warning)}" for warning in answer.warnings]
         lines.append(r"\end{itemize}")
     return "\n".join(lines) + "\n"

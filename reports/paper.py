@@ -13,6 +13,7 @@ from typing import Any
 
 from reports.figures.chart import Figure, Table, paper_pdf, paper_svg
 from reports.format import formatted
+from reports.markup import latex, latex_table, markdown, markdown_table
 from reports.page import cell
 from reports.sections import trials as trial_section
 from reports.sections.contents import Contents
@@ -21,12 +22,6 @@ from search_spaces.model import UserError
 
 MOST_ROWS = 60
 """Longer tables are no reading matter: a paper points to their CSV file."""
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
-    "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "≥": r"$\ge$", "−": "$-$", "×": r"$\times$",
-    "δ": r"$\delta$", "½": r"$\frac{1}{2}$", "∞": r"$\infty$", "–": "--", "·": r"$\cdot$",
-}  # fmt: skip
 
 
 def all_figures(contents: Contents) -> Iterator[Figure]:
@@ -139,14 +134,8 @@ def _table(table: Table, format: str) -> str:
         for row in table.rows[:MOST_ROWS]
     ]
     titles = [column.title for column in table.columns]
-    if format == "markdown":
-        lines = ["| " + " | ".join(map(_markdown, titles)) + " |", "|" + "---|" * len(titles)]
-        lines += ["| " + " | ".join(map(_markdown, row)) + " |" for row in rows]
-        return "\n".join(lines)
-    lines = [rf"\begin{{tabular}}{{{'l' * len(titles)}}}", r"\toprule"]
-    lines += [" & ".join(map(_latex, titles)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    write = markdown_table if format == "markdown" else latex_table
+    return "\n".join(write(titles, rows))
 
 
 def _figure(figure: Figure, format: str) -> str:
@@ -165,11 +154,8 @@ def _figure(figure: Figure, format: str) -> str:
 
 
 def _markdown(text: str, heading: bool = False) -> str:
-    for special in "\\|*_`<[":
-        text = text.replace(special, "\\" + special)
-    return f"## {text}" if heading else text
+    return f"## {markdown(text)}" if heading else markdown(text)
 
 
 def _latex(text: str, heading: bool = False) -> str:
-    text = "".join(_LATEX.get(character, character) for character in text)
-    return rf"\section*{{{text}}}" if heading else text
+    return rf"\section*{{{latex(text)}}}" if heading else latex(text)

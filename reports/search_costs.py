@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from search_spaces.model import Model
 
@@ -180,12 +181,10 @@ def quantile(cost: NDArray[np.float64], reached: NDArray[np.bool_], q: float) ->
     >>> quantile(np.array([3.0, 1.0, 5.0]), np.array([True, True, False]), 0.5)
     3.0
     """
-    order = np.lexsort((~reached, cost))
-    at_risk = len(cost) - np.arange(len(cost))
-    survival = np.cumprod(np.where(reached[order], 1 - 1 / at_risk, 1.0))
+    curve = stats.ecdf(stats.CensoredData(uncensored=cost[reached], right=cost[~reached])).sf
     # Rounding must not move a quantile: of n searches, a share is known to 1/n.
-    below = np.flatnonzero(survival <= 1 - q + 1e-9)
-    return float(cost[order][below[0]]) if len(below) else math.inf
+    below = np.flatnonzero(curve.probabilities <= 1 - q + 1e-9)
+    return float(curve.quantiles[below[0]]) if len(below) else math.inf
 
 
 def _cost(whole: Sequence[Outcome], parts: Sequence[Sequence[Outcome]], unit: int) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reports.arm import Arm
+from reports.arm import Arm, arm_of
 from reports.contract import Arms
 from reports.cost import arms_cost_ratio
 from reports.equivalence import Confirmation
@@ -41,7 +41,7 @@ def all_warnings(
         answer = told.periodic if role == "periodic" else told.dynamic
         found += _matches(arm, answer.hits, answer.crashed, answer.stopped, chosen, confidence)
         found += _rows(trials, arm)
-    found += _target(chosen)
+    found += _target(chosen) + _baseline(trials, chosen)
     found += _fairness(arms)
     found += _costs(arms, savings, chosen, confidence, seed)
     if confirmed.result is None:
@@ -128,6 +128,20 @@ def _target(chosen: Chosen) -> list[str]:
     if chosen.pilot is not None and chosen.pilot < PILOT:
         return [f"The pilot has {plural(chosen.pilot, 'trial')}; at least {PILOT} are wanted."]
     return []
+
+
+def _baseline(trials: Trials, chosen: Chosen) -> list[str]:
+    """Say where the target is reached without any injection."""
+    found = []
+    for space in trials.where(arm="baseline").spaces:
+        arm = arm_of(trials, space)
+        hits = int(arm.hits(chosen.value).sum())
+        if hits:
+            found.append(
+                f"{hits} of {plural(arm.n, 'trial')} of {space}, which inject nothing, reach the"
+                " target, too: reaching it does not take injection."
+            )
+    return found
 
 
 def _fairness(arms: dict[str, Arm]) -> list[str]:

@@ -117,12 +117,19 @@ def resume(
     Raises
     ------
     UserError
-        If there is no such run, it is being written by another process, or its data have changed.
+        If there is no such run, it is being written by another process, its data have changed, or
+        its budget is that of a study.
     """
     folder = folder.resolve()
     with Record.open(folder, write=True) as record:
         run = record.run()
         spec = validated(RunSpec, run.spec, f"run {run.name}")
+        more = (more_trials, more_epochs, more_gpu_hours, more_wall_hours)
+        if spec.study is not None and any(one is not None for one in more):
+            raise UserError(
+                f"Run {run.name} is part of study {spec.study.name}, which froze its budget: trials"
+                " that are added after looking would bias the answer. Start another study."
+            )
         if data_source is not None:
             moved = spec.data.model_copy(update={"source": data_source})
             spec = spec.model_copy(update={"data": moved})

@@ -2,9 +2,10 @@
 
 The exchange format that `tuner export` writes and `tuner compare` reads. Columns: stage, arm,
 space, config_id, seed, state, score, test_score, epochs, slot_seconds, then knob.NAME for every
-knob by name. Rows keep the order of the runs given and, within one, of the trials' numbers. An
-absent value is empty in CSV and null elsewhere. Trials that have not ended are in the table with
-their state and what they have reached. `epochs` and `slot_seconds` are stand-alone costs.
+knob by name, also with the value at which a run's space holds it. Rows keep the order of the runs
+given and, within one, of the trials' numbers. An absent value is empty in CSV and null elsewhere.
+Trials that have not ended are in the table with their state and what they have reached. `epochs`
+and `slot_seconds` are stand-alone costs.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
             trial.test_score,
             trial.stand_alone_epochs,
             trial.slot_s,
-            *(trial.knobs.get(name) for name in knobs),
+            *(trial.knobs.get(name, run.spec["space"]["fixed"].get(name)) for name in knobs),
         )
         for run, trials in found
         for trial in trials

@@ -66,6 +66,8 @@ class KnobScores(NamedTuple):
     middles: tuple[Middle, ...]
     unscored: int
     """Trials that crashed or diverged, or have no epoch yet."""
+    axis: str
+    """What its axis is headed with: the knob and its unit, if it has one."""
 
 
 def by_space(runs: Sequence[Run]) -> BySpace:
@@ -100,7 +102,20 @@ def knob_scores(label: str, space: Space, trials: Sequence[Trial], name: str) ->
         tuple(scored),
         tuple(_middles([one for one in scored if one.kind == FINAL], choice)),
         len(having) - len(scored),
+        axis_title(name, having),
     )
+
+
+def axis_title(knob: str, trials: Sequence[Trial]) -> str:
+    """Return a knob with its unit; all knobs but T are shares, rates or names.
+
+    >>> axis_title("Constant", [])
+    'Constant'
+    """
+    if knob != "T":
+        return knob
+    units = {one.row.trial_config.get("injection", {}).get("interval_unit") for one in trials}
+    return f"T ({' or '.join(f'{unit}s' for unit in sorted(units - {None})) or 'epochs'})"
 
 
 def draw_knob(found: KnobScores) -> Figure:
@@ -175,7 +190,7 @@ def _scatter(found: KnobScores) -> Any:
     layers: list[Any]
     if found.low is None:
         domain = alt.Scale(domain=list(found.choices))
-        x = alt.X("value:N", title=found.knob, scale=domain, axis=alt.Axis(labelAngle=0))
+        x = alt.X("value:N", title=found.axis, scale=domain, axis=alt.Axis(labelAngle=0))
         offset = alt.XOffset("spread:Q", scale=alt.Scale(domain=[-1, 2]))
         layers = [
             marks.encode(
@@ -197,7 +212,7 @@ def _scatter(found: KnobScores) -> Any:
             axis = log_axis(found.low, found.high or found.low)
         elif all(isinstance(one.value, int) for one in found.scored):
             axis = whole_axis(int(found.low), int(found.high or 0))
-        title = found.knob + (" (log scale)" if found.log else "")
+        title = found.axis + (" (log scale)" if found.log else "")
         x_number = alt.X("value:Q", title=title, scale=scale, axis=axis)
         layers = [
             marks.encode(x=x_number, y=y, color=look.color, shape=look.shape, tooltip=told),

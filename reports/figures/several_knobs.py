@@ -21,6 +21,7 @@ from reports.figures.chart import (
     plural,
     tooltips,
 )
+from reports.figures.knobs import axis_title
 from reports.figures.runs import Trial
 from search_spaces.space import ChoiceKnob, Knob, Space
 
@@ -71,6 +72,8 @@ class HeatMap(NamedTuple):
     one_labels: tuple[str, ...]
     other_labels: tuple[str, ...]
     cells: tuple[Cell, ...]
+    axes: tuple[str, str]
+    """Titles of both axes, with units."""
 
 
 def parallel(label: str, space: Space, trials: Sequence[Trial]) -> Parallel | None:
@@ -119,7 +122,9 @@ def heat_maps(label: str, space: Space, trials: Sequence[Trial]) -> list[HeatMap
                 Cell(*key, float(np.median(scores)), len(scores))
                 for key, scores in sorted(groups.items())
             )
-            maps.append(HeatMap(label, one, other, tuple(labels[0]), tuple(labels[1]), cells))
+            texts = tuple(labels[0]), tuple(labels[1])
+            axes = axis_title(one, trials), axis_title(other, trials)
+            maps.append(HeatMap(label, one, other, *texts, cells, axes))
     return maps
 
 
@@ -196,10 +201,10 @@ def draw_heat_map(found: HeatMap) -> Figure:
 
     best = max(found.cells, key=lambda cell: cell.median)
     rows = [cell._asdict() for cell in found.cells]
-    x = alt.X("one:N", sort=list(found.one_labels), title=found.one,
+    x = alt.X("one:N", sort=list(found.one_labels), title=found.axes[0],
               scale=alt.Scale(domain=list(found.one_labels)),
               axis=alt.Axis(labelAngle=-40 if len(found.one_labels) > 5 else 0))  # fmt: skip
-    y = alt.Y("other:N", sort=list(found.other_labels), title=found.other,
+    y = alt.Y("other:N", sort=list(found.other_labels), title=found.axes[1],
               scale=alt.Scale(domain=list(found.other_labels)))  # fmt: skip
     base = alt.Chart(data(rows))
     cells = base.mark_rect().encode(

@@ -19,7 +19,7 @@ from reports.figures import (
     weights,
 )
 from reports.figures.chart import Column, Figure, Table
-from reports.figures.runs import Run, all_trials, arms, best_of
+from reports.figures.runs import Run, arms, best_of
 from reports.real_searches import real_search
 from reports.searches import Search, log_rank, searches_of, survival
 from reports.searches import summary as summary_of
@@ -110,8 +110,8 @@ def contents(
     rows = trials.take(i for i, source in enumerate(trials.source) if source not in recorded)
     stages = enumerate(zip(rows.stage, rows.space, strict=True))
     of_rows = rows.take(i for i, (stage, space) in stages if of_census(stage, space, having))
-    by_arm = arms(counted)
     kinds = _kinds(trials)
+    by_arm = arms(_as_compared(counted, kinds, told))
     sides = [arm_of(trials, space) for space in (told.periodic, told.dynamic) if space]
     spaces = knobs.by_space(counted)
     names = (
@@ -151,7 +151,7 @@ def contents(
         facts=tuple(facts(run, index) for index, run in enumerate(runs)),
         differences=tuple(differences(runs)),
         paper=paper_table(
-            [*results(all_trials(counted)), *tabled(of_rows)],
+            [*results(counted), *tabled(of_rows)],
             [*sources, *(name or "" for name in dict.fromkeys(of_rows.data))],
         ),
         figures=figures,
@@ -194,6 +194,16 @@ def _kinds(trials: Trials) -> dict[str, str]:
         of_space = trials.where(space=space).arm
         found[space] = max(dict.fromkeys(of_space), key=of_space.count)
     return found
+
+
+def _as_compared(runs: Sequence[Run], kinds: dict[str, str], told: Verdict) -> list[Run]:
+    """Leave out the spaces that share an arm with one of those compared: curves go by arm."""
+    chosen = {kinds[space]: space for space in (told.periodic, told.dynamic) if space}
+    return [
+        run
+        for run in runs
+        if chosen.get(kinds.get(run.space.name, ""), run.space.name) == run.space.name
+    ]
 
 
 def _sensitivity(spaces: knobs.BySpace, trials: Trials, asked: Asked) -> list[Figure]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from reports.figures.chart import Column, Table
-from reports.figures.runs import Trial
+from reports.figures.runs import Run, Trial
 from reports.figures.theme import ARMS
 from reports.table import Trials
 
@@ -29,9 +29,10 @@ QUANTITIES = ("training loss (nats)", "validation macro-F1", "test macro-F1")
 
 
 class Row(NamedTuple):
-    """One quantity of one arm."""
+    """One quantity of one arm, or of one space where the arm has several."""
 
     arm: str
+    """With the space in brackets where the arm has several."""
     quantity: str
     best: float | None
     """Of the trial with the best validation F1."""
@@ -47,6 +48,7 @@ class Result(NamedTuple):
     """What the table needs of a trial."""
 
     arm: str
+    space: str
     seed: int
     state: str
     loss: float | None
@@ -64,11 +66,12 @@ class PaperTable(NamedTuple):
     """Trials left out because they did not end their training."""
 
 
-def results(trials: Iterable[Trial]) -> list[Result]:
+def results(runs: Iterable[Run]) -> list[Result]:
     """Return the results of recorded trials."""
     return [
-        Result(row.arm, row.seed, row.state, _loss(one), row.score, row.test_score)
-        for one in trials
+        Result(row.arm, run.space.name, row.seed, row.state, _loss(one), row.score, row.test_score)
+        for run in runs
+        for one in run.trials
         for row in (one.row,)
     ]
 
@@ -77,7 +80,8 @@ def tabled(trials: Trials) -> list[Result]:
     """Return the results of the rows of a trial table, which has no losses."""
     losses = [None] * len(trials)
     columns = (
-        trials.arm, trials.seed, trials.state, losses, trials.score, trials.test_score
+        trials.arm, trials.space, trials.seed, trials.state, losses, trials.score,
+        trials.test_score,
     )  # fmt: skip
     return [Result(*values) for values in zip(*columns, strict=True)]
 
@@ -92,10 +96,11 @@ def paper_table(found: Sequence[Result], sources: Sequence[str]) -> PaperTable:
         Where the data of the runs come from.
     """
     rows, unfinished = [], 0
-    for arm in ARMS:
-        of_arm = [one for one in found if one.arm == arm]
-        if not of_arm:
-            continue
+    order = {arm: index for index, arm in enumerate(ARMS)}
+    groups = dict.fromkeys((one.arm, one.space) for one in found)
+    for arm, space in sorted(groups, key=lambda group: order[group[0]]):
+        alone = sum(other == arm for other, _ in groups) == 1
+        of_arm = [one for one in found if (one.arm, one.space) == (arm, space)]
         done = [one for one in of_arm if one.state == "completed" and one.score is not None]
         unfinished += len(of_arm) - len(done)
         best = max(done, key=lambda one: one.score or 0.0, default=None)
@@ -106,7 +111,7 @@ def paper_table(found: Sequence[Result], sources: Sequence[str]) -> PaperTable:
             low, high = (None, None) if shared else median_interval(values, CONFIDENCE)
             rows.append(
                 Row(
-                    arm,
+                    arm if alone else f"{arm} ({space})",
                     quantity,
                     None if best is None else _value(best, quantity),
                     statistics.median(values) if values else None,

@@ -232,6 +232,14 @@ def test_few_trials_are_labelled():
     assert not any("gross" in one for one in answer(study()).warnings)
 
 
+def test_it_is_said_where_the_target_is_reached_without_any_injection():
+    none = answer(joined(study(), hits("baseline", 0, 10)))
+    assert not any("baseline" in one for one in none.warnings)
+    some = answer(joined(study(), hits("baseline", 3, 10)))
+    (told,) = (one for one in some.warnings if "baseline" in one)
+    assert told.startswith("3 of 10 trials of baseline, which inject nothing, reach the target")
+
+
 def test_stopped_trials_make_the_headline_a_bound_and_it_says_so():
     found = answer(hits_and(PERIODIC, 5, 20, cut=6))
     ends = found.stopped_bounds.hit_probability.periodic

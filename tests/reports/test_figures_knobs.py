@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reports.figures.chart import specification
-from reports.figures.knobs import by_space, draw_knob, knob_scores
+from reports.figures.knobs import axis_title, by_space, draw_knob, knob_scores
 from reports.figures.runs import Trial
 from search_spaces.space import Space
 from tests.reports.drawing import assert_drawn
@@ -94,3 +94,10 @@ def test_runs_of_one_space_are_put_together_and_those_of_other_epochs_are_not() 
         "periodic_T": 2,
         "periodic_T, 20 epochs": 1,
     }
+
+
+def test_the_axis_of_an_interval_says_what_it_counts() -> None:
+    for unit in ("epoch", "step"):
+        trials = [made_trial(0, trial_config={"injection": {"interval_unit": unit}})]
+        assert axis_title("T", trials) == f"T ({unit}s)"
+    assert axis_title("dropout_rate", []) == "dropout_rate"

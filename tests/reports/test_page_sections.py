@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from reports.figures.runs import read_runs
+from reports.sections.contents import contents
 from reports.sections.paper_table import PAPER, median_interval, paper_table, results, tabled
 from reports.sections.provenance import differences, facts, overview, reading
 from reports.sections.trials import curve_data, failures, thumbnail
@@ -35,7 +36,7 @@ def test_table_1_has_best_median_and_count_of_fully_trained_trials() -> None:
         made_trial(1, made_curve([0.2, 0.1], loss=[1.8, 0.5])),
         made_trial(2, made_curve([0.9]), state="pruned"),
     ]
-    found = paper_table(results(trials), ["fer2013.zip"])
+    found = paper_table(results([made_run(trials)]), ["fer2013.zip"])
     assert (found.unfinished, found.same_data) == (1, False)
     loss, validation, test = found.rows
     assert (loss.best, loss.median, loss.trials, loss.paper) == (1.0, 1.4, 2, 37.56)
@@ -45,7 +46,7 @@ def test_table_1_has_best_median_and_count_of_fully_trained_trials() -> None:
 
 
 def test_a_paper_figure_is_of_the_same_data_only_where_all_runs_used_it() -> None:
-    trials = results([made_trial(0, arm="baseline")])
+    trials = results([made_run([made_trial(0, arm="baseline")], space="baseline")])
     assert paper_table(trials, ["/data/AffectNet"]).same_data
     assert not paper_table(trials, ["/data/AffectNet", "synthetic"]).same_data
     assert not paper_table(trials, []).same_data
@@ -141,6 +142,31 @@ def test_table_1_has_no_losses_of_a_trial_table() -> None:
     found = paper_table(tabled(trials), [])
     assert [(row.best, row.trials) for row in found.rows] == [(None, 0), (0.4, 2), (0.3, 2)]
     assert found.unfinished == 1
+
+
+def test_table_1_tells_the_spaces_of_an_arm_apart() -> None:
+    runs = [
+        made_run([made_trial(i, made_curve([f1]), arm="dynamic")], f"r{i}", space)
+        for i, (space, f1) in enumerate([("dynamic_default", 0.3), ("dynamic_constant", 0.1)])
+    ]
+    found = paper_table(results(runs), [])
+    validation = [row for row in found.rows if row.quantity == "validation macro-F1"]
+    assert [(row.arm, row.median, row.paper) for row in validation] == [
+        ("dynamic (dynamic_default)", 0.3, 0.39),
+        ("dynamic (dynamic_constant)", 0.1, 0.39),
+    ]
+
+
+def test_learning_curves_are_of_the_space_that_is_compared(tmp_path: Path) -> None:
+    folders = [
+        make_record(tmp_path / space, space, trials=2, **CENSUS)
+        for space in ("periodic_T", "dynamic_default", "dynamic_constant", "baseline")
+    ]
+    runs, trials = read_runs(folders), read_trials(folders)
+    found = contents(runs, trials, Asked("periodic_T", "dynamic_default"))
+    told = " ".join(figure.message for figure in found.figures["learning"])
+    assert "the best of 2 dynamic trials (dynamic_default #" in told
+    assert "dynamic_constant" not in told
 
 
 def test_several_spaces_of_a_side_must_be_chosen_from(tmp_path: Path) -> None:

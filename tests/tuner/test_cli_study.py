@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from reports.table import read_trials
+from tests.reports.made_records import make_record
 from tests.tuner.study.made_study import MadeEngine, made_engine
 from tests.tuner.study.test_spec import SMALL, written
 from tuner.cli import cli
@@ -120,6 +121,18 @@ def test_another_study_under_a_name_that_is_taken_is_refused(tmp_path, made_engi
     status, _, err = study(changed, "--runs", runs)
     assert status == 2
     assert "holds another study" in err
+
+
+@pytest.mark.parametrize("flag", ["--more-trials", "--more-epochs", "--more-gpu-hours"])
+def test_the_budget_of_a_studys_run_is_not_raised(tmp_path, flag):
+    ref = {"name": "s", "digest": "0" * 64, "stage": "census"}
+    make_record(tmp_path / "census-periodic_T", trials=2, study=ref)
+    before = (tmp_path / "census-periodic_T" / RECORD).read_bytes()
+    arguments = ["resume", str(tmp_path / "census-periodic_T"), flag, "1"]
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is part of study s, which froze its budget" in result.stderr
+    assert (tmp_path / "census-periodic_T" / RECORD).read_bytes() == before
 
 
 TINY = """

@@ -31,7 +31,7 @@ TRIAL = TrialConfig(injection={"method": "periodic", "T": 3}).model_dump(mode="j
 RUN: dict[str, Any] = {
     "name": "census",
     "spec": {
-        "space": {"name": "periodic_T", "knobs": {"T": {}}},
+        "space": {"fixed": {}, "name": "periodic_T", "knobs": {"T": {}}},
         "sampler": {"name": "random"},
         "scheduler": {"name": "none"},
         "budget": {"trials": 20},

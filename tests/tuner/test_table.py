@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from search_spaces.model import UserError
+from tests.reports.made_records import make_record
 from tests.tuner.test_record import RUN, TRIAL, epoch_row
 from trainables.config import TrialConfig
 from tuner.record import Record
@@ -58,6 +59,16 @@ def test_the_table_has_the_columns_of_the_exchange_format_then_all_knobs_by_name
         (*periodic, "first/1", seed + 1, *waiting, None, 7, None),
         ("census", "dynamic", "periodic_T", "second/0", seed, *ended, 0.1, None, None),
     )
+
+
+def test_a_knob_that_a_run_holds_at_a_value_has_it_in_the_table(tmp_path: Path):
+    make_record(tmp_path / "all", "periodic", 2)
+    make_record(tmp_path / "one", "periodic_T", 2)  # holds the position at bn1
+    with Record.open(tmp_path / "all") as first, Record.open(tmp_path / "one") as second:
+        table = trial_table([first, second])
+        varied = [trial.knobs["position"] for trial in first.trials()]
+    column = table.columns.index("knob.position")
+    assert [row[column] for row in table.rows] == [*varied, "bn1", "bn1"]
 
 
 def test_csv_is_exactly_this(records):
