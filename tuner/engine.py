@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.model import UserError, validated
+from trainables.config import DataConfig
 from trainables.data.packed import PackedData
 from trainables.data.source import describe, prepare
 from tuner import provenance, restore
@@ -70,7 +71,7 @@ def start(
     check_sampler(spec.space.resolved(spec.epochs), spec.sampler)
     folder = new_folder(runs, name, spec)
     check_before_start(spec.resources)
-    data = _prepare(spec, cache, notice)
+    data = prepared(spec.data, cache, notice)
     if fingerprint is not None:
         _check_fingerprint(data, spec, fingerprint, "The study's other runs were")
     notice("Starting Ray …")
@@ -145,7 +146,7 @@ def resume(
             more_wall_hours=more_wall_hours,
         )
         check_before_start(spec.resources)
-        data = _prepare(spec, cache, notice)
+        data = prepared(spec.data, cache, notice)
         _check_fingerprint(data, spec, run.data["fingerprint"], f"Run {run.name} was")
         notice("Starting Ray …")
         with ray_session(spec.resources) as cluster:
@@ -182,7 +183,14 @@ def _check_fingerprint(data: PackedData, spec: RunSpec, expected: str, who: str)
         )
 
 
-def _prepare(spec: RunSpec, cache: Path, notice: Callable[[str], None]) -> PackedData:
+def prepared(config: DataConfig, cache: Path, notice: Callable[[str], None]) -> PackedData:
+    """Return a data set, packed if need be, and say what is in it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be used.
+    """
     last = [-1]
 
     def progress(done: int, total: int, what: str) -> None:
@@ -191,7 +199,7 @@ def _prepare(spec: RunSpec, cache: Path, notice: Callable[[str], None]) -> Packe
             last[0] = tenth
             notice(f"{what}: {done:,} of {total:,}")
 
-    data = prepare(spec.data, cache, progress)
+    data = prepare(config, cache, progress)
     for line in describe(data):
         notice(line)
     return data

@@ -71,7 +71,6 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
         as_json = options["format_"] == "json"
         click.echo(json.dumps(values, indent=2) if as_json else plan_text(plan))
         return 0
-    conduct.freeze(spec, folder)
     try:
         conduct.conduct(
             spec, folder, cache=options["cache"], command=ctx.find_root().obj,

@@ -6,6 +6,8 @@ interrupted at any moment goes on by doing the same again.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -42,25 +44,16 @@ class UnfinishedError(Exception):
 
 
 def freeze(spec: StudySpec, folder: Path) -> None:
-    """Write a study's specification into its folder, or check that it is the one there.
+    """Write a study's specification into its folder, if it is not there.
 
     Raises
     ------
     UserError
         If the folder holds another study, or anything else.
     """
-    path = folder / FILE
-    if path.exists():
-        there = thawed(folder)
-        if there.digest != spec.digest:
-            raise UserError(
-                f"{folder} holds another study, {there.title!r} with digest {there.digest[:12]};"
-                f" this one has {spec.digest[:12]}. What is frozen cannot change: choose another"
-                f" --name, or go on with the one there: tuner study {folder}"
-            )
+    if is_frozen(spec, folder):
         return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{folder} exists, but holds no study; choose another --name.")
+    path = folder / FILE
     unfinished = folder / f".{FILE}.unfinished"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +64,29 @@ def freeze(spec: StudySpec, folder: Path) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def is_frozen(spec: StudySpec, folder: Path) -> bool:
+    """Return whether a folder holds this study already.
+
+    Raises
+    ------
+    UserError
+        If it holds another one, or anything else.
+    """
+    if (folder / FILE).exists():
+        there = thawed(folder)
+        if there.digest != spec.digest:
+            raise UserError(
+                f"{folder} holds another study, {there.title!r} with digest {there.digest[:12]};"
+                f" this one has {spec.digest[:12]}. What is frozen cannot change: choose another"
+                f" --name, or go on with the one there: tuner study {folder}"
+            )
+        return True
+    left = {f".{FILE}.unfinished"}
+    if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= left):
+        raise UserError(f"{folder} exists, but holds no study; choose another --name.")
+    return False
 
 
 def check(spec: StudySpec, name: str) -> list[StudyRun]:
@@ -92,12 +108,12 @@ def check(spec: StudySpec, name: str) -> list[StudyRun]:
 def conduct(
     spec: StudySpec, folder: Path, *, cache: Path, command: list[str], follow: Follow, jobs: int
 ) -> None:
-    """Bring a study to its end.
+    """Freeze a study, unless that is done, and bring it to its end.
 
     Parameters
     ----------
     spec : StudySpec
-        As it was frozen in `folder`; its resources and the path of its data may differ.
+        Where it is frozen in `folder`, its resources and the path of its data may differ.
     folder : Path
     cache : Path
         Where packed data sets are kept.
@@ -114,60 +130,77 @@ def conduct(
     UnfinishedError
         If a run ended before its budget was spent.
     """
-    from tuner.ray_session import check_before_start, ray_session
+    from tuner import engine
+    from tuner.ray_session import check_before_start, check_fits, ray_session
 
     runs = check(spec, folder.name)
+    is_frozen(spec, folder)
     check_before_start(spec.resources)
-    with ray_session(spec.resources):  # one for all runs: starting it takes seconds
-        _bring_to_end(spec, runs, folder, cache, command, follow)
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def begin() -> None:
+            """Start Ray once for all runs, which takes seconds, and only if one is to run."""
+            with follow(f"study {folder.name}: {spec.title}") as shown:
+                engine.prepared(spec.data, cache, shown.notice)
+                shown.notice("Starting Ray …")
+            check_fits(spec.resources, stack.enter_context(ray_session(spec.resources)))
+            freeze(spec, folder)  # after all that could be refused
+
+        def bring_to_end(some: Sequence[StudyRun]) -> None:
+            for number, run in enumerate(some, start=1):
+                if state_of(folder / run.name)[0] != "finished":
+                    begin()
+                    count = f"{number} of {len(some)} runs" + " to confirm" * (
+                        run.stage == "confirm"
+                    )
+                    _run(spec, run, count, folder, cache, command, follow)
+
+        bring_to_end(runs)
         replay(spec, folder, jobs, follow)
-        chosen = tuned(spec, folder)
-        last = confirmations(spec, folder.name, {one.suffix: one.knobs for one in chosen})
-        _bring_to_end(spec, last, folder, cache, command, follow)
+        chosen = {one.suffix: one.knobs for one in tuned(spec, folder)}
+        bring_to_end(confirmations(spec, folder.name, chosen))
 
 
-def _bring_to_end(
+def _run(
     spec: StudySpec,
-    runs: Sequence[StudyRun],
+    run: StudyRun,
+    count: str,
     folder: Path,
     cache: Path,
     command: list[str],
     follow: Follow,
 ) -> None:
-    """Start or resume each of these runs that has not finished, in order."""
+    """Start a run, or resume it where it was interrupted."""
     from tuner import engine
 
-    for number, run in enumerate(runs, start=1):
-        of = folder / run.name
-        if state_of(of)[0] == "finished":
-            continue
-        count = f"{number} of {len(runs)} runs" + (" to confirm" * (run.stage == "confirm"))
-        with follow(f"{run.name} ({count}, {run.spec.budget.trials} trials)") as shown:
-            if (of / RECORD).exists():
-                engine.resume(
-                    of,
-                    resources=spec.resources.model_dump(exclude_unset=True),
-                    data_source=spec.data.source,
-                    cache=cache,
-                    command=command,
-                    on_ready=shown.on_ready,
-                    notice=shown.notice,
-                )
-            else:
-                _clear(of)
-                engine.start(
-                    run.spec,
-                    runs=folder,
-                    name=run.name,
-                    cache=cache,
-                    command=command,
-                    fingerprint=_fingerprint(folder),
-                    on_ready=shown.on_ready,
-                    notice=shown.notice,
-                )
-        state, reason = state_of(of)
-        if state != "finished":
-            raise UnfinishedError(run.name, state, reason)
+    of = folder / run.name
+    with follow(f"{run.name} ({count}, {run.spec.budget.trials} trials)") as shown:
+        if (of / RECORD).exists():
+            engine.resume(
+                of,
+                resources=spec.resources.model_dump(exclude_unset=True),
+                data_source=spec.data.source,
+                cache=cache,
+                command=command,
+                on_ready=shown.on_ready,
+                notice=shown.notice,
+            )
+        else:
+            _clear(of)
+            engine.start(
+                run.spec,
+                runs=folder,
+                name=run.name,
+                cache=cache,
+                command=command,
+                fingerprint=_fingerprint(folder),
+                on_ready=shown.on_ready,
+                notice=shown.notice,
+            )
+    state, reason = state_of(of)
+    if state != "finished":
+        raise UnfinishedError(run.name, state, reason)
 
 
 def state_of(folder: Path) -> tuple[str, str | None]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from search_spaces.model import UserError
 from tests.reports.made_records import Ending, make_record
+from trainables.config import DataConfig
 from tuner import engine, ray_session
 from tuner.record import Record
 from tuner.spec import RunSpec
@@ -31,6 +33,10 @@ class MadeEngine:
         self.fingerprints: list[str | None] = []
         self.on_start = on_start
         self.endings: dict[str, Sequence[Ending]] = {}
+
+    def prepared(self, config: DataConfig, cache: Path, notice: Callable[[str], None]) -> None:
+        if config.source.startswith("/missing/"):
+            raise UserError(f"{config.source} does not exist.")
 
     def start(self, spec: RunSpec, *, runs: Path, name: str, **options: Any) -> Path:
         self.on_start(name)
@@ -63,6 +69,7 @@ def made_engine(monkeypatch: pytest.MonkeyPatch) -> MadeEngine:
     made = MadeEngine()
     monkeypatch.setattr(engine, "start", made.start)
     monkeypatch.setattr(engine, "resume", made.resume)
+    monkeypatch.setattr(engine, "prepared", made.prepared)
 
     @contextmanager
     def session(resources: Any) -> Iterator[dict[str, float]]:

@@ -11,6 +11,7 @@ from search_spaces.model import UserError
 from tests.reports.made_records import Ending
 from tests.tuner.study.made_study import MadeEngine, Told, made_engine
 from tests.tuner.study.test_spec import SMALL, written
+from tuner import ray_session
 from tuner.record import Record
 from tuner.study.choice import target_of, tuned
 from tuner.study.conduct import UnfinishedError, conduct, freeze
@@ -35,7 +36,6 @@ def study(tmp_path):
 
 
 def run(study, folder, told=None):
-    freeze(study, folder)
     conduct(
         study, folder, cache=folder.parent / "cache", command=["tuner", "study"],
         follow=(told or Told()).follow, jobs=1,
@@ -64,6 +64,25 @@ def test_replays_are_of_the_studys_own_policy_and_target(study, tmp_path, made_e
         (combination,) = held["combinations"]
         assert (combination["sampler"], combination["scheduler"]) == ("tpe", "asha")
         assert combination["searches"] == 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"data": {"source": "/missing/fer2013.zip"}}, {"resources": {"concurrency": 1000}}],
+)
+def test_what_cannot_begin_leaves_nothing_behind(tmp_path, made_engine, change):
+    """Mended, the same command must find no half of a study that it contradicts."""
+    spec = load_study(written(tmp_path, PLAN), change)
+    with pytest.raises(UserError):
+        run(spec, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    assert not made_engine.started
+
+
+def test_a_study_that_is_done_starts_nothing(study, tmp_path, made_engine, monkeypatch):
+    run(study, tmp_path / "s")
+    monkeypatch.setattr(ray_session, "ray_session", None)
+    run(study, tmp_path / "s")
 
 
 def test_all_runs_must_have_the_data_of_the_first(study, tmp_path, made_engine):
