@@ -114,8 +114,10 @@ def test_runs_and_tables_mix_and_each_is_shown_as_far_as_it_goes(
     assert {"knob-periodic-T", "learning-periodic"} <= names
     assert not any("periodic-T-T" in name for name in names)
     counts = {(row.arm, row.quantity): row.trials for row in found.paper.rows}
-    assert counts["periodic", "validation macro-F1"] == 16 + 5
-    assert counts["periodic", "training loss (nats)"] == 16
+    of_run, of_table = "periodic (periodic)", "periodic (periodic_T)"
+    assert counts[of_run, "validation macro-F1"] == counts[of_run, "training loss (nats)"] == 16
+    assert counts[of_table, "validation macro-F1"] == 5
+    assert counts[of_table, "training loss (nats)"] == 0
     assert (len(found.runs), len(found.rows.rows)) == (1, 10)
     page(found, bundle=False)
 
