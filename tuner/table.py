@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from search_spaces.model import UserError, did_you_mean
 from tuner.record import Record
 from tuner.record_rows import RunRow
+from tuner.whole_file import write_whole
 
 STAGES = ("pilot", "census", "search", "confirm")
 COLUMNS = {
@@ -131,13 +132,7 @@ def write_table(
     if not isinstance(target, Path):
         target.write(content)
         return
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(target)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"Cannot write {target}: {error.strerror}.") from error
+    write_whole(target, content)
 
 
 def _csv_cell(value: object) -> object:

@@ -20,22 +20,10 @@ from reports.sections.contents import Contents, contents
 from reports.sections.verdict import Asked
 from reports.sources import sources
 from tests.reports.made_records import CENSUS, make_record
+from tests.tuner.test_cli_compare import TEN as TABLE
 from tuner.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = """\
-arm,space,config_id,seed,state,score,test_score,epochs,slot_seconds,knob.T
-periodic,periodic_T,0,1,completed,0.31,0.30,12,30,3
-periodic,periodic_T,1,2,completed,0.35,0.33,12,31,5
-periodic,periodic_T,2,3,crashed,,,4,9,1
-periodic,periodic_T,3,4,completed,0.39,0.37,12,30,4
-periodic,periodic_T,4,5,completed,0.28,0.27,12,30,6
-periodic,periodic_T,5,6,completed,0.33,0.31,12,30,2
-dynamic,dynamic_default,0,11,completed,0.38,0.37,12,33,
-dynamic,dynamic_default,1,12,completed,0.40,0.38,12,33,
-dynamic,dynamic_default,2,13,completed,0.37,0.36,12,33,
-dynamic,dynamic_default,3,14,completed,0.39,0.37,12,33,
-"""
 EVIL = "<script>alert('x')</script>"
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from search_spaces.model import UserError
 from tuner.cli.options import Command, runs_option
 from tuner.cli.sources import asked, comparison_options, opened
+from tuner.whole_file import write_whole
 
 DEFAULT_OUTPUT = {
     "html": "report.html",
@@ -62,21 +62,10 @@ def report_command(
         click.echo(f"Wrote {len(written)} figures to {chosen}.", err=True)
     else:
         text = page(found) if format_ == "html" else document(found, format_, wanted.confidence)
-        _write(chosen, text)
+        write_whole(chosen, text.encode())
         click.echo(f"Wrote {chosen} ({len(text.encode()) / 1e6:.1f} MB).", err=True)
     if figures is not None:
         written = write_figures(found, figures)
         click.echo(f"Wrote {len(written)} files to {figures}.", err=True)
     click.echo(found.verdict.sentence)
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file as a whole: never leave half a report under its name."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +20,7 @@ from tuner.record_file import FILE as RECORD
 from tuner.study.choice import target_of, tuned
 from tuner.study.spec import FILE, StudySpec, thawed
 from tuner.study.stages import StudyRun, before_confirming, confirmations
+from tuner.whole_file import unfinished_path, write_whole
 
 
 class Followed(NamedTuple):
@@ -53,17 +53,11 @@ def freeze(spec: StudySpec, folder: Path) -> None:
     """
     if is_frozen(spec, folder):
         return
-    path = folder / FILE
-    unfinished = folder / f".{FILE}.unfinished"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(spec.frozen())
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+        raise UserError(f"Cannot write {folder / FILE}: {error.strerror}.") from error
+    write_whole(folder / FILE, spec.frozen().encode())
 
 
 def is_frozen(spec: StudySpec, folder: Path) -> bool:
@@ -83,7 +77,7 @@ def is_frozen(spec: StudySpec, folder: Path) -> bool:
                 f" --name, or go on with the one there: tuner study {folder}"
             )
         return True
-    left = {f".{FILE}.unfinished"}
+    left = {unfinished_path(folder / FILE).name}
     if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= left):
         raise UserError(f"{folder} exists, but holds no study; choose another --name.")
     return False
@@ -151,9 +145,8 @@ def conduct(
             for number, run in enumerate(some, start=1):
                 if state_of(folder / run.name)[0] != "finished":
                     begin()
-                    count = f"{number} of {len(some)} runs" + " to confirm" * (
-                        run.stage == "confirm"
-                    )
+                    what = "runs to confirm" if run.stage == "confirm" else "runs"
+                    count = f"{number} of {len(some)} {what}"
                     _run(spec, run, count, folder, cache, command, follow)
 
         bring_to_end(runs)
@@ -256,9 +249,7 @@ def replay(spec: StudySpec, folder: Path, jobs: int, follow: Follow) -> None:
                 continue
             for warning in result.warnings:
                 shown.notice(f"Warning: {warning}")
-            unfinished = path.with_name(f".{path.name}.unfinished")
-            unfinished.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            unfinished.replace(path)
+            write_whole(path, f"{result.model_dump_json(indent=2)}\n".encode())
 
 
 def _slots(folder: Path) -> int:

@@ -1,0 +1,35 @@
+"""A file is there as a whole, or as it was."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from search_spaces.model import UserError
+from tuner.whole_file import unfinished_path, write_whole
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
+    for content in (b"first", b"second"):
+        write_whole(tmp_path / "a.txt", content)
+        assert (tmp_path / "a.txt").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    write_whole(tmp_path / "a.txt", b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"^Cannot write .*a\.txt: No space left on device\.$"):
+        write_whole(tmp_path / "a.txt", b"new")
+    assert (tmp_path / "a.txt").read_bytes() == b"old"
+    assert not unfinished_path(tmp_path / "a.txt").exists()
+
+
+def test_a_missing_folder_is_told_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"Cannot write .*: No such file or directory"):
+        write_whole(tmp_path / "none" / "a.txt", b"")

@@ -1,0 +1,33 @@
+"""Write a file as a whole: whoever reads it under its name never finds half of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from search_spaces.model import UserError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, down to the disk, and move it there.
+
+    Raises
+    ------
+    UserError
+        If that fails; then what was there before is there still, and nothing else is.
+    """
+    unfinished = unfinished_path(path)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def unfinished_path(path: Path) -> Path:
+    """Return where the file lies until it is whole, and what a killed process leaves behind."""
+    return path.with_name(f".{path.name}.unfinished")
