@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ training: {lr: 0.001, batch_size: 32}
 epochs: 6
 """
 """A trial of a few seconds: six steps an epoch."""
+TRIALS = "8"
+"""Trials of the searches that are compared with one left alone: some 45 epochs."""
 TIMES = {"train_s", "eval_s", "images_per_s"}
 
 
@@ -90,7 +93,7 @@ def content(folder: Path) -> dict[str, Any]:
             for t in record.trials()
         ]
         epochs = [
-            {key: value for key, value in row.items() if key not in TIMES | {"at"}}
+            {key: value for key, value in row.items() if key not in TIMES}
             for trial in trials
             for row in record.epochs(trial[0])
         ]
@@ -113,9 +116,9 @@ def epochs_recorded(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def undisturbed(shared: Path) -> Path:
-    """Return the folder of a six-trial search with one trial at a time, left alone."""
+    """Return the folder of a search with one trial at a time, left alone."""
     runs = shared / "undisturbed"
-    finish(command(shared, runs, "--name", "it", "--trials", "6", "--concurrency", "1"))
+    finish(command(shared, runs, "--name", "it", "--trials", TRIALS, "--concurrency", "1"))
     return runs / "it"
 
 
@@ -124,7 +127,8 @@ def test_ten_kills_at_random_moments_leave_no_trace(shared: Path, undisturbed: P
     moments = random.Random(seed)
     runs = shared / "killed"
     folder = runs / "it"
-    start = command(shared, runs, "--name", "it", "--trials", "6", "--concurrency", "1")
+    start = command(shared, runs, "--name", "it", "--trials", TRIALS, "--concurrency", "1")
+    epoch_s = _seconds_an_epoch(undisturbed)  # so that a fast machine is killed as often
     kills = 0
     while kills < 10:
         arguments = resume_command(shared, folder) if (folder / "record.db").exists() else start
@@ -133,17 +137,15 @@ def test_ten_kills_at_random_moments_leave_no_trace(shared: Path, undisturbed: P
         )
         before = epochs_recorded(folder)
         deadline = time.monotonic() + 120
-        # wait for the search to move, then strike within an epoch or two of it
+        # wait for the search to move, then strike at any moment of the epoch after
         while epochs_recorded(folder) == before and process.poll() is None:
             assert time.monotonic() < deadline, f"no epoch within 120 s (seed {seed}, kill {kills})"
             time.sleep(0.02)
-        time.sleep(moments.uniform(0, 0.6))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
+        time.sleep(moments.uniform(0, 1.2 * epoch_s))
+        assert process.poll() is None, f"the search ended after {kills} kills (seed {seed})"
+        process.send_signal(signal.SIGKILL)
+        kills += 1
         process.wait()
-        if content(folder)["trials"][-1][0] == 5 and kills < 10 and process.returncode == 0:
-            pytest.fail(f"the search ended after {kills} kills (seed {seed})")
     finish(resume_command(shared, folder))
     assert content(folder) == content(undisturbed)
     assert optuna_states(folder) == optuna_states(undisturbed)
@@ -164,7 +166,7 @@ def test_a_trial_under_ray_equals_the_same_trial_in_plain_python(
     done = finish([sys.executable, "-m", "trainables", *options.split(), *cache])
     alone = json.loads(done.stdout)["history"][: len(rows)]
     for here, there in zip(rows, alone, strict=True):
-        assert {k: v for k, v in here.items() if k not in TIMES | {"at"}} == {
+        assert {k: v for k, v in here.items() if k not in TIMES} == {
             k: v for k, v in there.items() if k not in TIMES
         }
 
@@ -211,7 +213,7 @@ def test_ctrl_c_finishes_the_epoch_and_the_run_goes_on_later(
     runs = shared / "interrupted"
     folder = runs / "it"
     process = subprocess.Popen(
-        command(shared, runs, "--name", "it", "--trials", "6", "--concurrency", "1"),
+        command(shared, runs, "--name", "it", "--trials", TRIALS, "--concurrency", "1"),
         env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     _wait_for_epochs(folder, 5, process)
@@ -228,7 +230,7 @@ def test_ctrl_c_finishes_the_epoch_and_the_run_goes_on_later(
 def test_more_trials_go_on_where_the_budget_ended(shared: Path, undisturbed: Path) -> None:
     runs = shared / "more"
     finish(command(shared, runs, "--name", "it", "--trials", "4", "--concurrency", "1"))
-    finish(resume_command(shared, runs / "it", "--more-trials", "2"))
+    finish(resume_command(shared, runs / "it", "--more-trials", "4"))
     assert content(runs / "it") == content(undisturbed)
 
 
@@ -297,7 +299,7 @@ def test_the_second_ctrl_c_stops_amid_an_epoch_and_charges_what_it_held(shared: 
 def test_sigterm_stops_at_once_and_the_run_goes_on_later(shared: Path, undisturbed: Path) -> None:
     folder = shared / "terminated" / "it"
     process = subprocess.Popen(
-        command(shared, folder.parent, "--name", "it", "--trials", "6", "--concurrency", "1"),
+        command(shared, folder.parent, "--name", "it", "--trials", TRIALS, "--concurrency", "1"),
         env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     _wait_for_epochs(folder, 5, process)
@@ -349,11 +351,11 @@ def test_tensorboard_serves_the_curves_and_ends_with_its_process(undisturbed: Pa
         line = next(line for line in process.stderr if " at http://" in line)
         address = line.split(" at ")[1].split()[0]
         deadline, runs = time.monotonic() + 60, []
-        while len(runs) < 6 and time.monotonic() < deadline:
+        while len(runs) < int(TRIALS) and time.monotonic() < deadline:
             with urllib.request.urlopen(f"{address}data/runs", timeout=30) as answer:
                 runs = json.load(answer)
             time.sleep(0.5)
-        assert runs == [f"{number:05d}" for number in range(6)]
+        assert runs == [f"{number:05d}" for number in range(int(TRIALS))]
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -398,6 +400,15 @@ def test_half_gpu_trials_share_the_gpus_of_a_cluster_that_was_joined(
     assert (slots["concurrency"], slots["fraction"]) == (2, 0.5)
     held = (first.ended_at or 0) - (first.started_at or 0)
     assert first.slot_s >= held * 0.5  # half a GPU: half a slot-second a second, and the start
+
+
+def _seconds_an_epoch(folder: Path) -> float:
+    """Return how long an epoch takes in an ended run, with all that surrounds it."""
+    with Record.open(folder) as record:
+        return statistics.median(
+            ((trial.ended_at or 0) - (trial.started_at or 0)) / trial.epochs
+            for trial in record.trials()
+        )
 
 
 def _a_worker(process: subprocess.Popen[Any]) -> psutil.Process:
