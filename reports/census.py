@@ -284,7 +284,7 @@ def _curve(record: Record, trial: TrialRow) -> Curve:
         trial.first_judged_epoch,
         best,
         seconds or (trial.slot_s,),
-        trial.slot_s,
+        trial.stand_alone_slot_s,
     )
 
 

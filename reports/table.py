@@ -258,7 +258,7 @@ def _record_rows(folder: Path) -> list[dict[str, Any]]:
             "score": trial.score,
             "test_score": trial.test_score,
             "epochs": trial.stand_alone_epochs,
-            "slot_seconds": trial.slot_s,
+            "slot_seconds": trial.stand_alone_slot_s,
             "as_run_epochs": trial.as_run_epochs,
             "as_run_slot_seconds": trial.slot_s,
             "metric": RECORD_METRIC,

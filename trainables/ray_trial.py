@@ -1,9 +1,10 @@
 """The one file of this package that knows Ray: a trial as a Ray Tune class Trainable.
 
-One call of `step` is one epoch. The trial's own folder, not Ray's checkpoints, carries its state:
-`step` has written the epoch before it returns it. Whoever starts the trial again, in whatever
-process, therefore continues after the last finished epoch, and first hands over again the rows
-that the driver has not acknowledged. Delivery is at least once; the driver drops what it knows.
+One call of `step` is one epoch, or all those that the trial takes over from a trunk at once. The
+trial's own folder, not Ray's checkpoints, carries its state: `step` has written the epoch before it
+returns it. Whoever starts the trial again, in whatever process, therefore continues after the last
+finished epoch, and first hands over again the rows that the driver has not acknowledged. Delivery
+is at least once; the driver drops what it knows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ray import tune
 from trainables.config import TrialConfig
 from trainables.data.packed import PackedData
 from trainables.rows import EpochRow
+from trainables.state_files import remove_state
 
 
 class RayTrial(tune.Trainable):  # type: ignore[misc]
@@ -29,38 +31,45 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
 
     Tune's `config` holds: `number`; `trial` (a `TrialConfig` as a dict); `data` (packed folder)
     and `limit` (images per split or None); `folder` (the trial's own, absolute); `acknowledged`
-    (epochs that the driver has already recorded).
+    (epochs that the driver has already recorded); `trunk` (a `TrunkPlan`, or None: no sharing).
 
-    A result holds `number`, `epoch`, `row` (the epoch's metrics as JSON text), `startup_s` (age of
-    this process when it first trained; 0.0 in a reused one), `device` and `worker`.
+    A result holds `number`, `rows` (the metrics of one or more epochs as JSON text), `startup_s`
+    (age of this process when it first trained; 0.0 in a reused one), `device`, `worker`, and, if
+    the trial shares, `shared`: `key` and `best` (address and best weights of its state, as in the
+    store), `waited_s` (since the last result), `exact` (whether sharing changes no bit).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to train; torch is imported by the first step, which may be retried."""
         self._assignment = config
         self._trial: Any = None
+        self._trunk: Any = None
         self._unsent: list[EpochRow] = []
         self._startup_s = time.time() - psutil.Process().create_time()
 
     def step(self) -> dict[str, Any]:
-        """Return the next epoch that the driver has not acknowledged, training it if need be."""
+        """Return the epochs that the driver has not acknowledged, training one if there is none."""
         if self._trial is None:
             self._begin()
         if not self._unsent:
-            row = self._trial.run_epoch()
-            if row["best_epoch"] == row["epoch"]:
-                self._trial.save_best(self._folder)
-            self._trial.save(self._folder)
-            self._unsent.append(row)
-        row = self._unsent.pop(0)
-        return {
+            self._unsent = self._advance()
+        rows, self._unsent = self._unsent, []
+        result = {
             "number": self._assignment["number"],
-            "epoch": row["epoch"],
-            "row": json.dumps(row, allow_nan=False),
+            "rows": json.dumps(rows, allow_nan=False),
             "startup_s": self._startup_s,
             "device": self._trial.device_name,
             "worker": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
         }
+        if self._trunk is not None:
+            result["shared"] = {
+                "key": self._trunk.key,
+                "best": self._trial.best_digest,
+                "waited_s": self._trunk.waited_s,
+                "exact": self._trial.reproducible,
+            }
+            self._trunk.waited_s = 0.0
+        return result
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this process; nothing of the last one is kept."""
@@ -71,17 +80,33 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Release the trial's memory, also on the GPU."""
-        self._trial = None
+        if self._trunk is not None:
+            self._trunk.release()
+        self._trial = self._trunk = None
         gc.collect()
         import torch
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _advance(self) -> list[EpochRow]:
+        """Take over what others have computed, or train an epoch; return the new rows."""
+        before = self._trial.epoch
+        if self._trunk is None or not self._trunk.catch_up():
+            row = self._trial.run_epoch()
+            if row["best_epoch"] == row["epoch"]:
+                self._trial.save_best(self._folder)
+            self._trial.save(self._folder)
+            if self._trunk is not None:
+                self._trunk.publish()
+        rows: list[EpochRow] = self._trial.history[before:]
+        return rows
+
     def _begin(self) -> None:
         import torch
 
-        from trainables.state import CorruptCheckpoint, remove_state
+        from trainables.sharing import TrunkUser
+        from trainables.state import CorruptCheckpoint
         from trainables.train import Trial
 
         assignment = self._assignment
@@ -98,4 +123,6 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
         except CorruptCheckpoint:  # an epoch is a pure function: train them again, to the same bits
             remove_state(self._folder)
         self._unsent = trial.history[assignment["acknowledged"] :]
+        if assignment["trunk"] is not None:
+            self._trunk = TrunkUser(trial, self._folder, assignment["trunk"])
         self._trial = trial

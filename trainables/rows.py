@@ -42,6 +42,8 @@ class EpochRow(TypedDict):
     """Whether training ended here because it diverged."""
     reason: str | None
     """Why it counts as diverged."""
+    shared: bool
+    """Whether another trial computed it, and this one took it over from a trunk."""
     train_s: float
     """Seconds of training."""
     eval_s: float

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import pickle
 import re
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import Any
 import torch
 
 from search_spaces.model import UserError
+from trainables.state_files import BEST, PREVIOUS, STATE, durable, sync_folder
 
-STATE, PREVIOUS, BEST = "state.pt", "state.previous.pt", "best.pt"
 FORMAT = 1
 """Version of the header and of the payload's fields."""
 _log = logging.getLogger(__name__)
@@ -50,11 +49,11 @@ def write_state(folder: Path, payload: dict[str, Any]) -> None:
     body = _serialised(payload)
     header = f"trial state {FORMAT} sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = _durable(folder / STATE, header + body)
+    temporary = durable(folder / STATE, header + body)
     if (folder / STATE).exists():
         (folder / STATE).replace(folder / PREVIOUS)
     temporary.replace(folder / STATE)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
@@ -72,7 +71,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     damage: CorruptCheckpoint | None = None
     for name in (STATE, PREVIOUS):
         try:
-            payload = _read(folder / name)
+            payload = read_payload(folder / name)
         except FileNotFoundError:
             continue
         except CorruptCheckpoint as error:
@@ -80,7 +79,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
             continue
         if name == PREVIOUS:  # or the next write would put the damaged one in its place
             (folder / PREVIOUS).replace(folder / STATE)
-            _sync_folder(folder)
+            sync_folder(folder)
             if damage is not None:
                 _log.warning("%s The state before it takes its place.", damage)
         return payload
@@ -89,20 +88,33 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_weights(folder: Path, state_dict: dict[str, Any]) -> None:
-    """Write `best.pt`, atomically: a state dict for `torch.load(…, weights_only=True)`."""
+def write_weights(folder: Path, state_dict: dict[str, Any]) -> str:
+    """Write `best.pt`, atomically: a state dict for `torch.load(…, weights_only=True)`.
+
+    Returns
+    -------
+    str
+        The file's SHA-256, as 64 hexadecimal digits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _durable(folder / BEST, _serialised(state_dict)).replace(folder / BEST)
-    _sync_folder(folder)
+    content = _serialised(state_dict)
+    durable(folder / BEST, content).replace(folder / BEST)
+    sync_folder(folder)
+    return hashlib.sha256(content).hexdigest()
 
 
-def remove_state(folder: Path) -> None:
-    """Delete the folder's states, the reserve included; weights stay."""
-    for path in folder.glob("state*.pt*"):
-        path.unlink(missing_ok=True)
+def read_payload(path: Path) -> dict[str, Any]:
+    """Return what a state's file holds.
 
-
-def _read(path: Path) -> dict[str, Any]:
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointMismatch
+        If another version of this program wrote it.
+    CorruptCheckpoint
+        If it is damaged.
+    """
     content = path.read_bytes()
     header = _HEADER.match(content)
     if header is None:
@@ -127,22 +139,3 @@ def _serialised(payload: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(payload, buffer)
     return buffer.getvalue()
-
-
-def _durable(path: Path, content: bytes) -> Path:
-    """Write `content` beside `path`, to the disk and not just to its cache; return where."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put renames on the disk; a rename is an entry of the folder, not of the file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

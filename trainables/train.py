@@ -11,10 +11,11 @@ interrupted and uninterrupted training, in a fresh or a used process, agree bit 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -34,34 +35,16 @@ from trainables.batches import (
 from trainables.config import TrialConfig, canonical_json
 from trainables.data.packed import PackedData
 from trainables.evaluate import evaluate
+from trainables.lineage import history_digest, lineage
 from trainables.networks import build_network
 from trainables.optimizers import build_optimizer, build_schedule
+from trainables.process import numerics, prepare_process
 from trainables.rows import EpochRow
 from trainables.seeds import derived_seed
-from trainables.state import CheckpointMismatch, read_state, write_state, write_weights
+from trainables.state import FORMAT, CheckpointMismatch, read_state, write_state, write_weights
 
 CHECK_EVERY = 50
 """Steps between checks that the loss is finite; each waits for the device once."""
-
-
-def prepare_process(device: str) -> None:
-    """Make this process compute reproducibly, in true fp32, for a `device` such as "cpu".
-
-    `Trial` does this itself; call it earlier where other torch code runs first.
-    """
-    # Two threads on busy cores were 2 to 3 times slower than one, and sums depend on their number.
-    torch.set_num_threads(1)
-    # No TF32, in products and convolutions.
-    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    # With benchmark, cuDNN would choose algorithms by timing them, differently in every process.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's deterministic mode
-    # On a CPU this only guards against new nondeterministic operations. On a GPU it would refuse
-    # the backward pass of max-pooling, which has no deterministic form.
-    # (`use_deterministic_algorithms` does the same, but takes a second to import a compiler.)
-    torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 class Trial:
@@ -102,12 +85,14 @@ class Trial:
         on_gpu = self._device.type == "cuda"
         self.device_name = torch.cuda.get_device_name(self._device) if on_gpu else device
         self._fingerprint = data.used_fingerprint(limit)
+        self._numerics = numerics(self._device)
         self._side, self._num_classes = data.size, len(data.classes)
         self._train_split, self._val_split, self._test_split = (
             DeviceSplit(data.split(name, limit), self._device)
             for name in ("train", "validation", "test")
         )
         self.steps_per_epoch = max(1, len(self._train_split) // config.training.batch_size)
+        self._facts = lineage(config, self.steps_per_epoch)
         # Measured with one thread of an AMD EPYC (Zen 5), 48 px, batch 64, all arms: channels last
         # trains networks of width 8 and 16 1.2x faster, width 64 as fast.
         layout = torch.contiguous_format if on_gpu else torch.channels_last
@@ -119,6 +104,7 @@ class Trial:
         self.network = network.to(self._device, memory_format=layout)  # type: ignore[call-overload]
         self._optimizer = build_optimizer(self.network, config.training)
         self._schedule = build_schedule(self._optimizer, config.training, config.epochs)
+        self._best_digest: str | None = None
 
     @property
     def diverged(self) -> bool:
@@ -166,6 +152,7 @@ class Trial:
             "units": cast(list[dict[str, Any]], observed["units"]),
             "diverged": reason is not None,
             "reason": reason,
+            "shared": False,
             "train_s": train_s,
             "eval_s": 0.0,
             "images_per_s": trained.num_images / train_s,
@@ -177,10 +164,7 @@ class Trial:
                 test = evaluate(self.network, self._test_split, self._normalise, self._num_classes)
                 row["test_f1"] = row["best_test_f1"] = test.f1
                 row["best_val_f1"], row["best_epoch"] = row["val_f1"], epoch
-            if isinstance(self._schedule, ReduceLROnPlateau):
-                self._schedule.step(row["val_f1"])
-            elif self._schedule is not None:
-                self._schedule.step()
+            self._step_schedule(row["val_f1"])
         row["eval_s"] = time.perf_counter() - started - train_s
         self.epoch = epoch
         self.history.append(row)
@@ -196,6 +180,7 @@ class Trial:
                 "data": self._fingerprint,
                 "epoch": self.epoch,
                 "history": json.dumps(self.history, allow_nan=False),
+                "best": self._best_digest,
                 "network": self.network.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": self._schedule.state_dict() if self._schedule else None,
@@ -232,7 +217,64 @@ class Trial:
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
         self.epoch, self.history = state["epoch"], json.loads(state["history"])
+        self._best_digest = state["best"]
         return True
+
+    def key(self, epoch: int) -> str:
+        """Return the address of this trial's state after an epoch, as 64 hexadecimal digits.
+
+        Trials of one key have the same state: on a CPU bit for bit. It covers what the state
+        depends on (`trainables.lineage`), the data, and the kind of machine and library.
+        """
+        parts = [FORMAT, self._fingerprint, self._numerics, history_digest(self._facts, epoch)]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+    @property
+    def best_digest(self) -> str | None:
+        """SHA-256 of the `best.pt` that `save_best` wrote last, or None if there is none yet."""
+        return self._best_digest
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether training it again gives the same bits.
+
+        On a GPU the backward pass of the imagenet stem's max-pooling has no deterministic form.
+        """
+        return self._device.type == "cpu" or self.config.network.stem == "small"
+
+    def fork(self, state: dict[str, Any]) -> None:
+        """Take over the state that another trial had after an epoch which both have in common.
+
+        What differs from then on stays this trial's own: its learning-rate schedule is replayed
+        over the epochs taken over, whose rows are marked as shared.
+
+        Parameters
+        ----------
+        state : dict
+            What the other trial's `save` wrote.
+
+        Raises
+        ------
+        CheckpointMismatch
+            If the two do not have that state in common, or this trial is further already.
+        """
+        epoch, theirs = int(state["epoch"]), TrialConfig.model_validate_json(state["config"])
+        facts = lineage(theirs, self.steps_per_epoch)
+        alike = history_digest(facts, epoch) == history_digest(self._facts, epoch)
+        if not alike or state["data"] != self._fingerprint or epoch <= self.epoch:
+            raise CheckpointMismatch(
+                f"A state after epoch {epoch} is of another training, and cannot be forked from."
+            )
+        rows: list[EpochRow] = json.loads(state["history"])
+        self.network.load_state_dict(state["network"])
+        moments = {**self._optimizer.state_dict(), "state": state["optimizer"]["state"]}
+        self._optimizer.load_state_dict(moments)
+        with warnings.catch_warnings():  # it misses the optimiser's steps, which others made
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            for row in rows[self.epoch :]:
+                self._step_schedule(row["val_f1"])
+        self.history += [{**row, "shared": True} for row in rows[self.epoch :]]
+        self.epoch, self._best_digest = epoch, state["best"]
 
     def save_best(self, folder: Path) -> None:
         """Write the weights as they are to `best.pt`.
@@ -240,7 +282,14 @@ class Trial:
         Call it after an epoch that is the best so far and before `save`: then a kill between the
         two repeats the epoch and writes the same file again.
         """
-        write_weights(folder, self.network.state_dict())
+        self._best_digest = write_weights(folder, self.network.state_dict())
+
+    def _step_schedule(self, val_f1: float) -> None:
+        """Advance the learning-rate schedule by an epoch."""
+        if isinstance(self._schedule, ReduceLROnPlateau):
+            self._schedule.step(val_f1)
+        elif self._schedule is not None:
+            self._schedule.step()
 
     def _train(self, epoch: int) -> _Trained:
         """Train one epoch, or until the loss is seen not to be finite."""

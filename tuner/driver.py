@@ -10,61 +10,30 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
+from trainables.state_files import remove_state, remove_weights
 from tuner.budget import spent
 from tuner.failures import explain_failure
 from tuner.groups import Group
+from tuner.live import Assignment, Live
 from tuner.record import Record
 from tuner.rungs import Decision, Stopping
 from tuner.search import Search
 from tuner.seeding import is_audited, trial_seed
+from tuner.sharing import RunSharing
 from tuner.spec import BudgetConfig, RunSpec
 from tuner.tensorboard import TensorBoard
-from tuner.trial_files import remove_state, remove_weights, trial_folder, write_error
+from tuner.trial_files import trial_folder, write_error
 
 SCORED = ("completed", "pruned")
 """States of ended trials whose score counts."""
 CRASHES_BEFORE_GIVING_UP, LATER = 3, 10
 """So many trials in a row that crash, with no epoch of any trial between them, mean a fault of the
 set-up: before the run's first epoch, and after it. Going on would spend the budget on nothing."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """One trial to start or continue."""
-
-    number: int
-    trial: TrialConfig
-    acknowledged: int
-    """Epochs that the record already holds."""
-    folder: Path
-    """The trial's own folder, absolute."""
-
-
-@dataclass
-class Live:
-    """A trial that has been handed out."""
-
-    config: int
-    knobs: dict[str, Any]
-    epochs: int
-    audited: bool
-    judged_from: int
-    best: float
-    asked_at: float
-    """When the driver asked for a slot: it is held from here at the earliest."""
-    started_at: float | None = None
-    """When a worker took it; None while it waits for one."""
-    charged_until: float | None = None
-    error: str | None = None
-    """Why its last worker failed, if one has since it was handed out."""
-    place: tuple[str, str] | None = None
-    """Device and worker that trained its last epoch."""
 
 
 class Driver:
@@ -110,6 +79,7 @@ class Driver:
         self.groups: dict[int, Group] = {}
         self.best: tuple[float, int] | None = None
         """Best score so far, and minus its trial's number; that trial's weights are kept."""
+        self._sharing = RunSharing(spec, folder, train_images) if spec.shares else None
         self._live: dict[int, Live] = {}
         self._warned: set[str] = set()
         self._crashes = 0  # in a row
@@ -121,21 +91,24 @@ class Driver:
         """Return the next trial to train, or None when this run asks for no more."""
         if self.interrupted is not None or not (self.queue or self._ask()):
             return None
-        row = self.record.trial(self.queue.popleft())
+        row = self.record.trial(self._take_from_queue())
         self._live[row.number] = Live(
             row.config,
             row.knobs,
             row.epochs,
             row.audited,
             row.first_judged_epoch,
+            row.seed,
             best=row.score or 0.0,
             asked_at=self.clock(),
         )
+        trial = TrialConfig.model_validate(row.trial_config)
         return Assignment(
             row.number,
-            TrialConfig.model_validate(row.trial_config),
+            trial,
             row.epochs,
             trial_folder(self.folder, row.number),
+            None if self._sharing is None else self._sharing.plan(trial),
         )
 
     @property
@@ -181,6 +154,8 @@ class Driver:
             self.charge_wall_time()
             if new:
                 self.record.add_epoch(number, row)
+                if row["shared"]:
+                    self._credit(number, row["train_s"] + row["eval_s"])
             ending = self._ending(number, row) if new else ("waiting", self.interrupted)
             if ending is not None:
                 self._record_end(number, *ending)
@@ -192,6 +167,29 @@ class Driver:
         if ending is not None:
             self._project_end(number, ending[0])
         return ending is not None
+
+    def on_shared(
+        self, number: int, epoch: int, key: str, best: str | None, waited_s: float, exact: bool
+    ) -> None:
+        """Note where a trial that shares epochs stands; call it before `on_row`.
+
+        Parameters
+        ----------
+        number : int
+        epoch : int
+            Epoch of the state in its folder.
+        key, best : str
+            Address of that state, and of its best weights, in the trunk store.
+        waited_s : float
+            Seconds that it has waited for others since the last call.
+        exact : bool
+            Whether sharing changes no bit.
+        """
+        live = self._live[number]
+        live.state = epoch, key, best
+        live.sharing = "shared" if exact else "shared, not bit-reproducible"
+        if waited_s:
+            self._credit(number, -waited_s)
 
     def on_retry(self, number: int, error: str) -> None:
         """Note that a worker failed; the trial continues from its last epoch in another one."""
@@ -356,11 +354,28 @@ class Driver:
         if state == "waiting":
             return
         self.board.end(number, live.knobs)
+        if state == "pruned" and self._sharing and live.state and live.state[0] == live.epochs:
+            self._sharing.keep(live.state[1], trial_folder(self.folder, number), live.state[2])
         group = self.groups[live.config]
         if group.ended:
             self.search.tell(live.config, *group.verdict())
             del self.groups[live.config]
         self._keep_best_weights(number, live.best, state)
+
+    def _take_from_queue(self) -> int:
+        """Return the next waiting trial, one whose trunk nobody is training if there is one."""
+        if self._sharing is not None:
+            busy = {live.seed for live in self._live.values()}
+            for number in self.queue:
+                if self.record.trial(number).seed not in busy:
+                    self.queue.remove(number)
+                    return number
+        return self.queue.popleft()
+
+    def _credit(self, number: int, seconds: float) -> None:
+        """Add to what sharing saved a trial; what it waited for others is negative."""
+        sharing = self._live[number].sharing
+        self.record.add_saved_time(number, seconds * self.slot_fraction, sharing)
 
     def _keep_best_weights(self, number: int, score: float, state: str) -> None:
         """Drop an ended trial's state, and all weights but those of the run's best trial."""

@@ -27,6 +27,7 @@ from tuner.record import Record, RecordFull
 from tuner.rungs import Stopping, build_stopping
 from tuner.samplers import check_sampler
 from tuner.search import Search
+from tuner.sharing import drop_trunks
 from tuner.spec import BudgetConfig, RunSpec
 from tuner.tune_loop import drive
 
@@ -85,6 +86,7 @@ def start(
             stopping = _stopping(spec)
             driver = _driver(spec, record, search, stopping, folder, data, gpus, spec.budget)
             drive(driver, data, gpus, concurrency, on_ready, notice)
+    drop_trunks(folder)
     return folder
 
 
@@ -170,6 +172,7 @@ def resume(
             driver = _driver(spec, record, search, stopping, folder, data, gpus, budget)
             restore.adopt(driver, found)
             drive(driver, data, gpus, concurrency, on_ready, notice)
+    drop_trunks(folder)
     return folder
 
 

@@ -36,6 +36,7 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
             "limit": self._limit,
             "folder": str(assignment.folder),
             "acknowledged": assignment.acknowledged,
+            "trunk": assignment.trunk,
         }
 
     def on_trial_complete(
@@ -64,10 +65,14 @@ class DriverScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return STOP when the trial has ended or is to stop, else CONTINUE."""
-        number = result["number"]
+        number, rows = result["number"], json.loads(result["rows"])
         self._driver.on_placed(number, result["device"], result["worker"])
-        stop = self._driver.on_row(number, json.loads(result["row"]), result["startup_s"])
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+        if "shared" in result:
+            self._driver.on_shared(number, rows[-1]["epoch"], **result["shared"])
+        for row in rows:
+            if self._driver.on_row(number, row, result["startup_s"]):
+                return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the driver out when Tune pickles its own settings."""

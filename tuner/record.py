@@ -193,7 +193,7 @@ class Record(RecordReader):
             "state": "waiting",
             "created_at": time.time(),
             **dict.fromkeys(("attempts", "stand_alone_epochs", "as_run_epochs"), 0),
-            **dict.fromkeys(("slot_s", "train_s", "eval_s"), 0.0),
+            **dict.fromkeys(("slot_s", "saved_slot_s", "train_s", "eval_s"), 0.0),
         }
         with self.transaction():
             _insert(self._connection, "trial", row)
@@ -238,7 +238,7 @@ class Record(RecordReader):
             _insert(self._connection, "epoch", {"trial": number, **row})
             values = {
                 "stand_alone_epochs": epoch,
-                "as_run_epochs": trial.as_run_epochs + 1,
+                "as_run_epochs": trial.as_run_epochs + (not row["shared"]),
                 "train_s": trial.train_s + (row.get("train_s") or 0.0),
                 "eval_s": trial.eval_s + (row.get("eval_s") or 0.0),
             }
@@ -284,6 +284,12 @@ class Record(RecordReader):
     def add_slot_time(self, number: int, seconds: float) -> None:
         """Add slot-seconds that an attempt held: seconds × fraction of a GPU, or of its cores."""
         self._add("trial", "slot_s", seconds, number)
+
+    def add_saved_time(self, number: int, seconds: float, sharing: str) -> None:
+        """Add slot-seconds that sharing saved a trial, and say whether it may change a bit."""
+        with self.transaction():
+            self._add("trial", "saved_slot_s", seconds, number)
+            self._update("trial", {"sharing": sharing}, number)
 
     def interrupt_trial(self, number: int, reason: str, at: float | None = None) -> None:
         """Put a trial back to waiting, to be continued from its last epoch."""

@@ -74,6 +74,8 @@ class TrialRow:
     stand_alone_epochs: int
     as_run_epochs: int
     slot_s: float
+    saved_slot_s: float
+    sharing: str | None
     train_s: float
     eval_s: float
     rung: int | None
@@ -85,6 +87,11 @@ class TrialRow:
     def epochs(self) -> int:
         """Epochs trained, whether shared or not: the last epoch recorded."""
         return self.stand_alone_epochs
+
+    @property
+    def stand_alone_slot_s(self) -> float:
+        """Slot-seconds that it would have cost without sharing."""
+        return self.slot_s + self.saved_slot_s
 
 
 @dataclass(frozen=True)

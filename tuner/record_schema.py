@@ -122,6 +122,15 @@ TABLES: dict[str, Table] = {
             Column("stand_alone_epochs", "INTEGER", "Epochs of its own training, shared or not."),
             Column("as_run_epochs", "INTEGER", "Epochs that were computed for it in this run."),
             Column("slot_s", "REAL", "Slot-seconds: seconds × fraction held, over all attempts."),
+            Column(
+                "saved_slot_s",
+                "REAL",
+                "Slot-seconds that sharing saved: what the shared epochs took where they were"
+                " computed, less the time waited for them; with slot_s the stand-alone cost.",
+            ),
+            Column(
+                "sharing", "TEXT?", "shared, or shared, not bit-reproducible; NULL: nothing was."
+            ),
             Column("train_s", "REAL", "Seconds of training, summed over its epochs."),
             Column("eval_s", "REAL", "Seconds of evaluation, summed over its epochs."),
             Column("rung", "INTEGER?", "Epoch of the last rung it entered."),
@@ -156,6 +165,7 @@ TABLES: dict[str, Table] = {
             Column("units", "JSON?", "Per injected unit: w, sign, share injecting, floor hits."),
             Column("diverged", "BOOL", "Whether the trial diverged in this epoch."),
             Column("reason", "TEXT?", "Why it counts as diverged."),
+            Column("shared", "BOOL", "Whether it was taken over from another trial's training."),
             Column("train_s", "REAL?", "Seconds of training."),
             Column("eval_s", "REAL?", "Seconds of evaluation."),
             Column("images_per_s", "REAL?", "Training images per second."),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainables.state_files import remove_state, remove_weights
 from tuner.driver import SCORED, Driver
 from tuner.groups import Group
 from tuner.record import ConfigRow, Record, TrialRow
 from tuner.search import Told
-from tuner.trial_files import remove_state, remove_weights, trial_folder
+from tuner.trial_files import trial_folder
 
 ENDED = ("completed", "pruned", "diverged", "crashed", "stopped")
 

@@ -59,6 +59,9 @@ FLAGS = {
     "resources.cpus_per_trial": "--cpus-per-trial",
     "resources.address": "--address",
     "resources.retries": "--retries",
+    "resources.share": "--share",
+    "resources.trunks": "--trunks",
+    "resources.trunks_gb": "--trunks-gb",
 }
 """Fields that a flag of `tuner run` sets, by their path."""
 
@@ -110,6 +113,13 @@ class ResourcesConfig(Section):
     """Trials at once; empty fills the machine."""
     address: str | None = None
     """Ray cluster to join; empty starts one for this run."""
+    share: bool | None = None
+    """Train only once what trials have in common. By default where they have seeds in common."""
+    trunks: str | None = None
+    """Folder of shared epochs that several runs may use; by default each has its own, until it
+    finishes."""
+    trunks_gb: float = Field(10.0, gt=0, le=1_000_000)
+    """What shared epochs may take on the disk, in GB; what was used longest ago goes first."""
     retries: int = Field(2, ge=0, le=100)
     """How often a crashed trial continues from its last epoch before it counts as crashed."""
 
@@ -196,6 +206,12 @@ class RunSpec(Model):
             seed=seed,
         )
         return with_knobs(base, {**self.space.fixed, **knobs}, f"space {self.space.name}")
+
+    @property
+    def shares(self) -> bool:
+        """Whether trials share the epochs that they have in common."""
+        share = self.resources.share
+        return self.seeds != "fresh" if share is None else share
 
     @property
     def digest(self) -> str:

@@ -31,7 +31,7 @@ def summary(record: RecordReader) -> dict[str, Any]:
     """Return what a run is and found, as plain JSON values."""
     with record.transaction():
         run, totals, best = record.run(), record.totals(), record.best()
-        alone = sum(trial.stand_alone_epochs for trial in record.trials())
+        trials = record.trials()
     state, reason = run.state, run.reason
     if state == "running" and writer(record.folder) is None:
         state, reason = "interrupted", "its process ended without notice"
@@ -46,7 +46,8 @@ def summary(record: RecordReader) -> dict[str, Any]:
         "cost": {
             "epochs": totals.epochs,
             "slot_seconds": round(totals.slot_s, 3),
-            "stand_alone_epochs": alone,
+            "stand_alone_epochs": sum(trial.stand_alone_epochs for trial in trials),
+            "stand_alone_slot_seconds": round(sum(t.stand_alone_slot_s for t in trials), 3),
             "wall_seconds": round(totals.active_s, 3),
         },
         "digest": run.digest,
@@ -107,7 +108,7 @@ def remaining(
     if not totals.epochs or not totals.active_s:
         return None
     pace_s = totals.active_s / totals.epochs
-    ended = [trial.epochs for trial in trials if trial.state in END_STATES]
+    ended = [trial.as_run_epochs for trial in trials if trial.state in END_STATES]
     mean = sum(ended) / len(ended) if ended else float(epochs)
     open_trials = [trial.epochs for trial in trials if trial.state not in END_STATES]
     begun = sum(min(epochs - done, max(mean - done, 1)) for done in open_trials if done < epochs)

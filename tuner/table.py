@@ -5,7 +5,8 @@ space, config_id, seed, state, score, test_score, epochs, slot_seconds, then kno
 knob by name, also with the value at which a run's space holds it. Rows keep the order of the runs
 given and, within one, of the trials' numbers. An absent value is empty in CSV and null elsewhere.
 Trials that have not ended are in the table with their state and what they have reached. `epochs`
-and `slot_seconds` are stand-alone costs.
+and `slot_seconds` are stand-alone costs; where trials shared epochs, `as_run_epochs` and
+`as_run_slot_seconds` follow them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ COLUMNS = {
     "slot_seconds": float,
 }
 """Fixed columns in order, with their type."""
+AS_RUN = {"as_run_epochs": int, "as_run_slot_seconds": float}
+"""Columns that follow where trials shared epochs."""
 
 Format = Literal["csv", "parquet", "json"]
 
@@ -68,6 +71,7 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
         with record.transaction():  # one moment, also while the run goes on
             found.append((record.run(), record.trials()))
     knobs = sorted({name for _, trials in found for trial in trials for name in trial.knobs})
+    shared = any(trial.sharing for _, trials in found for trial in trials)
     rows = tuple(
         (
             stage or default_stage(run),
@@ -79,13 +83,15 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
             trial.score,
             trial.test_score,
             trial.stand_alone_epochs,
-            trial.slot_s,
+            trial.stand_alone_slot_s,
+            *((trial.as_run_epochs, trial.slot_s) if shared else ()),
             *(trial.knobs.get(name, run.spec["space"]["fixed"].get(name)) for name in knobs),
         )
         for run, trials in found
         for trial in trials
     )
-    return TrialTable((*COLUMNS, *(f"knob.{name}" for name in knobs)), rows)
+    columns = (*COLUMNS, *(AS_RUN if shared else ()), *(f"knob.{name}" for name in knobs))
+    return TrialTable(columns, rows)
 
 
 def default_stage(run: RunRow) -> str:
@@ -147,7 +153,7 @@ def _parquet(table: TrialTable) -> bytes:
     arrays, names = [], []
     for index, name in enumerate(table.columns):
         values = [row[index] for row in table.rows]
-        kind = COLUMNS.get(name) or _common_type(values)
+        kind = {**COLUMNS, **AS_RUN}.get(name) or _common_type(values)
         if kind is str:
             values = [None if value is None else str(_csv_cell(value)) for value in values]
         types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

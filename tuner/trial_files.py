@@ -1,4 +1,4 @@
-"""Where a trial's own files lie, and how they go: state, best weights, error text."""
+"""Where a trial's own files lie, and the text of its failures."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from pathlib import Path
 def trial_folder(run_folder: Path, number: int) -> Path:
     """Return the folder of a trial's state, weights and error text."""
     return run_folder / "trials" / f"{number:05d}"
-
-
-def remove_state(folder: Path) -> None:
-    """Delete a trial's state, also what a kill left of writing it."""
-    for path in folder.glob("state*.pt*"):
-        path.unlink(missing_ok=True)
-
-
-def remove_weights(folder: Path) -> None:
-    """Delete a trial's best weights."""
-    for path in folder.glob("best.pt*"):
-        path.unlink(missing_ok=True)
 
 
 def write_error(folder: Path, error: str) -> None:

@@ -19,6 +19,7 @@ CLASSES = ("dark", "middle", "bright")
 SPLITS = {"train": (0, 34), "validation": (34, 58), "test": (58, 82)}
 SIDE = 16
 TIMES = ("train_s", "eval_s", "images_per_s")
+SHARED = ("shared",)
 TINY = {"width": 1, "stem": "small", "batch_size": 8, "lr": 0.01, "epochs": 4}
 """Four steps an epoch, the last two images dropped."""
 
@@ -43,7 +44,7 @@ def trained(trial: Trial) -> Trial:
 
 def without_times(rows: list[EpochRow]) -> list[dict[str, Any]]:
     """Return rows as they must agree between two trainings."""
-    return [{name: row[name] for name in row if name not in TIMES} for row in rows]  # type: ignore[literal-required]
+    return [{name: row[name] for name in row if name not in TIMES + SHARED} for row in rows]  # type: ignore[literal-required]
 
 
 def digest_of(trial: Trial) -> str:

@@ -31,7 +31,7 @@ from tuner.spec import FLAGS, RunSpec, build_spec
 from tuner.summary import exit_status, summary
 
 FuncT = TypeVar("FuncT", bound=Callable[..., Any])
-AS_WRITTEN = ("data.source", "resources.address")
+AS_WRITTEN = ("data.source", "resources.address", "resources.trunks")
 """Flags whose text is not read as YAML: a folder may be called 1e3."""
 
 
@@ -42,6 +42,11 @@ def spec_options(paths: Sequence[str]) -> Callable[[FuncT], FuncT]:
         for path in reversed(paths):
             field = _field(path)
             text = " ".join((field.description or "").replace("`", "").split())
+            if field.annotation == bool | None:
+                both = f"{FLAGS[path]}/--no-{FLAGS[path].removeprefix('--')}"
+                option = click.option(both, parameter(FLAGS[path]), default=None, help=text)
+                function = option(function)
+                continue
             allowed = rule(field.annotation).removeprefix("one of ")
             metavar = {"a whole number": "N", "a number": "X", "text": "TEXT"}.get(allowed)
             if metavar is None:
@@ -181,9 +186,12 @@ def flags_given(options: dict[str, Any]) -> dict[str, Any]:
         text = options.get(parameter(FLAGS[path]))
         if text is None:
             continue
-        value = text if path in AS_WRITTEN else parse_value(text, flag)
+        given = path in AS_WRITTEN or isinstance(text, bool)
+        value = text if given else parse_value(text, flag)
         if path == "data.source":
             value = absolute(text)
+        if path == "resources.trunks":  # the run may be resumed from elsewhere
+            value = str(Path(text).absolute())
         *sections, name = path.split(".")
         here = result
         for section in sections:

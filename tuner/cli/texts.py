@@ -33,9 +33,22 @@ def summary_text(summed: dict[str, Any]) -> str:
         f"  trials  {states or 'none'}",
         f"  cost    {cost['epochs']} epochs, {duration(cost['slot_seconds'])} of slot time,"
         f" {duration(cost['wall_seconds'])} of wall time",
+        *_saved_lines(cost),
         f"  folder  {summed['folder']}",
     ]
     return "\n".join(lines)
+
+
+def _saved_lines(cost: dict[str, Any]) -> list[str]:
+    """Return what sharing saved, if anything."""
+    saved, alone = cost["stand_alone_epochs"] - cost["epochs"], cost["stand_alone_epochs"]
+    if not saved:
+        return []
+    seconds = cost["stand_alone_slot_seconds"] - cost["slot_seconds"]
+    return [
+        f"  shared  {saved} of {alone} epochs ({saved / alone:.0%}) came from other trials; that"
+        f" saved {duration(seconds)}"
+    ]
 
 
 def next_text(summed: dict[str, Any], name: str) -> str:

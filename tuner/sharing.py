@@ -1,0 +1,68 @@
+"""A run's side of trunk sharing: which epochs a trial's worker is to take over and to publish."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+from search_spaces.space import FloatKnob
+from trainables.config import TrialConfig
+from trainables.sharing_plan import TrunkPlan
+from trainables.trunks import TrunkStore
+from tuner.forks import Forks
+from tuner.record import Record
+from tuner.spec import RunSpec
+
+GB = 10**9
+
+
+class RunSharing:
+    """What the trials of one run share, and where.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        One that shares.
+    run_folder : Path
+        Absolute.
+    train_images : int
+        Images of the training split, after any limit.
+    """
+
+    def __init__(self, spec: RunSpec, run_folder: Path, train_images: int) -> None:
+        given = spec.resources.trunks
+        self._folder = own_trunks(run_folder) if given is None else Path(given)
+        self._limit_bytes = math.floor(spec.resources.trunks_gb * GB)
+        self._forks = Forks(spec, train_images)
+        # Somebody may ask for an ended trial again: another run that uses the store, or this one,
+        # if its space has only so many configurations.
+        knobs = spec.space.resolved(spec.epochs).knobs.values()
+        reals = [knob for knob in knobs if isinstance(knob, FloatKnob)]
+        self._ends = given is not None or all(knob.low == knob.high for knob in reals)
+
+    def plan(self, trial: TrialConfig) -> TrunkPlan:
+        """Return what a trial's worker needs to know."""
+        return {
+            "folder": str(self._folder),
+            "limit_bytes": self._limit_bytes,
+            "forks": self._forks.of(trial),
+            "ends": self._ends,
+        }
+
+    def keep(self, key: str, trial_folder: Path, best_digest: str | None) -> None:
+        """Publish the state of a trial that was stopped early."""
+        if self._ends:
+            TrunkStore(self._folder, self._limit_bytes).publish(key, trial_folder, best_digest)
+
+
+def own_trunks(run_folder: Path) -> Path:
+    """Return where a run keeps trunks that no other run uses."""
+    return run_folder / "trunks"
+
+
+def drop_trunks(run_folder: Path) -> None:
+    """Remove a run's own trunks once it has finished; one that was interrupted goes on."""
+    with Record.open(run_folder) as record:
+        if record.run().state == "finished":
+            shutil.rmtree(own_trunks(run_folder), ignore_errors=True)
