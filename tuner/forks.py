@@ -14,7 +14,7 @@ from typing import Any
 
 from search_spaces.space import ChoiceKnob, FloatKnob, IntKnob, Knob, Space
 from trainables.config import TrialConfig
-from trainables.lineage import Fact, common_epochs, lineage
+from trainables.lineage import Fact, common_epochs, history_digest, lineage
 from tuner.spec import RunSpec
 
 MOST_VALUES, MOST_CONFIGS = 100, 2000
@@ -35,23 +35,62 @@ class Forks:
     def __init__(self, spec: RunSpec, train_images: int) -> None:
         self._train_images = train_images
         space = spec.space.resolved(spec.epochs)
-        self._others = {self._facts(spec.trial(knobs, 0)) for knobs in configurations(space)}
-        if spec.resources.trunks is not None:  # other runs will come, and periodic ones fork
-            self._others |= {
-                self._facts(periodic)
-                for plain in (spec.trial(knobs, 0) for knobs in configurations(space))
-                if plain.injection.method == "none"
-                for periodic in _periodic(plain)
-            }
+        self._others = {self.facts(spec.trial(knobs, 0)) for knobs in configurations(space)}
+        self._for_other_runs = spec.resources.trunks is not None
 
     def of(self, trial: TrialConfig) -> list[int]:
         """Return the epochs after which some other configuration parts from this one."""
-        mine = self._facts(trial.model_copy(update={"seed": 0}))
-        common = {common_epochs(mine, other) for other in self._others}
+        mine = self.facts(trial)
+        others = self._others
+        if self._for_other_runs and trial.injection.method == "none":  # periodic ones will fork
+            others = others | {self.facts(periodic) for periodic in _periodic(trial)}
+        common = {common_epochs(mine, other) for other in others}
         return sorted(epoch for epoch in common if epoch and epoch <= trial.epochs)
 
-    def _facts(self, trial: TrialConfig) -> frozenset[Fact]:
-        return lineage(trial, max(1, self._train_images // trial.training.batch_size))
+    def facts(self, trial: TrialConfig) -> frozenset[Fact]:
+        """Return a trial's lineage, with whatever seed."""
+        steps = max(1, self._train_images // trial.training.batch_size)
+        return lineage(trial.model_copy(update={"seed": 0}), steps)
+
+
+class SharedEpochs:
+    """How many epochs trials compute, one after another, if they share what they have in common.
+
+    Parameters
+    ----------
+    forks : Forks
+    ends : bool
+        Whether the states of ended trials are kept, too.
+    """
+
+    def __init__(self, forks: Forks, ends: bool) -> None:
+        self._forks, self._ends = forks, ends
+        self._kept: set[tuple[int, str]] = set()
+        self._known: dict[str, tuple[list[str], list[int]]] = {}
+
+    def computed(self, trial: TrialConfig, seed: int, epochs: int) -> int:
+        """Return how many of a trial's `epochs` are computed for it, and keep what it leaves."""
+        if trial.digest not in self._known:
+            facts = self._forks.facts(trial)
+            digests = [history_digest(facts, epoch) for epoch in range(trial.epochs + 1)]
+            self._known[trial.digest] = digests, self._forks.of(trial)
+        digests, forks = self._known[trial.digest]
+        there = (e for e in range(epochs, 0, -1) if (seed, digests[e]) in self._kept)
+        taken = next(there, 0)
+        kept = [epoch for epoch in forks if epoch <= epochs] + [epochs] * self._ends
+        self._kept |= {(seed, digests[epoch]) for epoch in kept}
+        return epochs - taken
+
+
+def ends_count(spec: RunSpec) -> bool:
+    """Return whether somebody may ask for an ended trial again.
+
+    That is another run which uses the same store, or the same run, if its space has only so many
+    configurations.
+    """
+    knobs = spec.space.resolved(spec.epochs).knobs.values()
+    reals = [knob for knob in knobs if isinstance(knob, FloatKnob)]
+    return spec.resources.trunks is not None or all(knob.low == knob.high for knob in reals)
 
 
 def configurations(space: Space) -> list[dict[str, Any]]:

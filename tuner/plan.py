@@ -7,6 +7,7 @@ learns stops later, because its trials improve; the bounds hold for any.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from search_spaces.space import ChoiceKnob, Space
 from trainables.config import TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
+from tuner.forks import Forks, SharedEpochs, ends_count
 from tuner.rungs import Halving, MedianStopping, build_stopping
 from tuner.spec import RunSpec
 from tuner.summary import slot_seconds_per_epoch
@@ -43,12 +45,14 @@ class Plan(NamedTuple):
     never_judged: float
     """Share of configurations drawn from the space whose injection comes too late for any rung."""
     epochs_a_trial: float
-    """Expected, one trial."""
+    """Expected, one trial, shared ones included."""
     epochs_least: float | None
     """If every trial stops at the first rung that may judge it."""
     epochs_expected: float | None
     epochs_most: float | None
     """If none stops."""
+    epochs_computed: float | None
+    """Expected, each epoch that trials share counted once."""
     slot_seconds_expected: float | None
     cost_from: str
     """Where the cost of an epoch comes from, or why it is not known."""
@@ -74,15 +78,16 @@ def plan(
     """
     rng = random.Random(spec.seed)
     steps = None if images is None else max(1, images // spec.training.batch_size)
-    drawn = [spec.trial(knobs, 0) for knobs in _draws(spec.space.resolved(spec.epochs), rng)]
+    drawn = [spec.trial(knobs, 0) for knobs in _proposed(spec, rng)]
     judged_from = [_judged_from(one, steps) for one in drawn]
-    each_least, each_mean = _epochs_a_trial(spec, judged_from, rng)
+    each_least, each_mean, each_computed = _epochs_a_trial(spec, drawn, judged_from, images, rng)
     trials, per_epoch = _trials(spec), slot_seconds_per_epoch(others, spec.model_dump(mode="json"))
     if trials is None and spec.budget.epochs is not None:
-        trials = math.ceil(spec.budget.epochs / each_mean)
+        trials = math.ceil(spec.budget.epochs / each_computed)
     if trials is None and spec.budget.gpu_hours is not None and per_epoch is not None:
-        trials = math.ceil(spec.budget.gpu_hours * 3600 / (each_mean * per_epoch[0]))
+        trials = math.ceil(spec.budget.gpu_hours * 3600 / (each_computed * per_epoch[0]))
     expected = None if trials is None else trials * each_mean
+    computed = None if trials is None else trials * each_computed
     rungs = _rungs(_stopping(spec), spec.epochs)
     late = [start for start in judged_from if not any(rung >= start for rung in rungs)]
     return Plan(
@@ -99,8 +104,9 @@ def plan(
         epochs_least=None if trials is None else round(trials * each_least, 1),
         epochs_expected=None if expected is None else round(expected, 1),
         epochs_most=None if trials is None else float(trials * spec.epochs),
+        epochs_computed=None if computed is None else round(computed, 1),
         slot_seconds_expected=(
-            None if expected is None or per_epoch is None else round(expected * per_epoch[0], 1)
+            None if computed is None or per_epoch is None else round(computed * per_epoch[0], 1)
         ),
         cost_from=(
             "not known before the first epoch: no earlier run has this network, data and training"
@@ -147,17 +153,28 @@ def _trials(spec: RunSpec) -> int | None:
 
 
 def _epochs_a_trial(
-    spec: RunSpec, judged_from: Sequence[int], rng: random.Random
-) -> tuple[float, float]:
-    """Return a trial's epochs if it stops as early as it may, and its mean in the simulation."""
+    spec: RunSpec,
+    drawn: Sequence[TrialConfig],
+    judged_from: Sequence[int],
+    images: int | None,
+    rng: random.Random,
+) -> tuple[float, float, float]:
+    """Return a trial's epochs if it stops as early as it may, and two means of the simulation.
+
+    One counts all epochs of a trial, the other only those that are computed for it.
+    """
     stopping, epochs = _stopping(spec), spec.epochs
+    seeds = spec.seeds if isinstance(spec.seeds, int) else 1
+    forks = Forks(spec, images or spec.training.batch_size) if spec.shares else None
     count = min(_trials(spec) or SIMULATED_TRIALS, SIMULATED_TRIALS)
     rungs = _rungs(stopping, epochs)
-    least = mean = 0
+    least = mean = computed = 0
     for repeat in range(math.ceil(SIMULATED_TRIALS / count)):
         stopping = _stopping(spec)
+        shared = None if forks is None else SharedEpochs(forks, ends_count(spec))
         for number in range(count):
-            start = judged_from[(repeat * count + number) % len(judged_from)]
+            index = ((repeat * count + number) // seeds) % len(judged_from)
+            start, ended = judged_from[index], epochs
             worth, exempt = rng.random(), rng.random() < spec.scheduler.audit
             open_rungs = [rung for rung in rungs if rung >= start]
             least += epochs if exempt or not open_rungs else open_rungs[0]
@@ -165,12 +182,27 @@ def _epochs_a_trial(
                 assert stopping is not None  # there are rungs
                 decision = stopping.judge(number, rung, worth, start, exempt)
                 if decision is not None and decision.stop:
-                    mean += rung
+                    ended = rung
                     break
-            else:
-                mean += epochs
+            mean += ended
+            seed = 0 if spec.seeds != "fresh" else number
+            computed += (
+                ended
+                if shared is None
+                else shared.computed(drawn[index], seed + number % seeds, ended)
+            )
     simulated = math.ceil(SIMULATED_TRIALS / count) * count
-    return least / simulated, mean / simulated
+    return least / simulated, mean / simulated, computed / simulated
+
+
+def _proposed(spec: RunSpec, rng: random.Random) -> list[dict[str, Any]]:
+    """Return configurations as the sampler may propose them: a grid's own points, or draws."""
+    space = spec.space.resolved(spec.epochs)
+    if spec.sampler.name == "grid":
+        from tuner.samplers import grid_points
+
+        return list(itertools.islice(grid_points(space), SIMULATED_TRIALS))
+    return _draws(space, rng)
 
 
 def _draws(space: Space, rng: random.Random) -> list[dict[str, Any]]:

@@ -6,11 +6,10 @@ import math
 import shutil
 from pathlib import Path
 
-from search_spaces.space import FloatKnob
 from trainables.config import TrialConfig
 from trainables.sharing_plan import TrunkPlan
 from trainables.trunks import TrunkStore
-from tuner.forks import Forks
+from tuner.forks import Forks, ends_count
 from tuner.record import Record
 from tuner.spec import RunSpec
 
@@ -35,11 +34,7 @@ class RunSharing:
         self._folder = own_trunks(run_folder) if given is None else Path(given)
         self._limit_bytes = math.floor(spec.resources.trunks_gb * GB)
         self._forks = Forks(spec, train_images)
-        # Somebody may ask for an ended trial again: another run that uses the store, or this one,
-        # if its space has only so many configurations.
-        knobs = spec.space.resolved(spec.epochs).knobs.values()
-        reals = [knob for knob in knobs if isinstance(knob, FloatKnob)]
-        self._ends = given is not None or all(knob.low == knob.high for knob in reals)
+        self._ends = ends_count(spec)
 
     def plan(self, trial: TrialConfig) -> TrunkPlan:
         """Return what a trial's worker needs to know."""

@@ -177,7 +177,8 @@ def _add_trial(
                 "test_f1": best_test if improved else None, "best_val_f1": best,
                 "best_epoch": best_epoch, "best_test_f1": best_test, "lr": 1e-3,
                 "update_norm": 0.1, "weight_norm": 3.0, "injected_share": share, "units": units,
-                "diverged": False, "train_s": EPOCH_S * 0.8, "eval_s": EPOCH_S * 0.2,
+                "diverged": False, "shared": False,
+                "train_s": EPOCH_S * 0.8, "eval_s": EPOCH_S * 0.2,
                 "images_per_s": 1000.0,
             }
         )  # fmt: skip
@@ -199,6 +200,7 @@ def _add_trial(
             "created_at": start, "started_at": start if started else None,
             "ended_at": start + EPOCH_S * max(1, count) if ended else None,
             "stand_alone_epochs": count, "as_run_epochs": count, "slot_s": EPOCH_S * count,
+            "saved_slot_s": 0.0,
             "train_s": EPOCH_S * 0.8 * count, "eval_s": EPOCH_S * 0.2 * count,
             "best_epoch": best_epoch, "score": best, "test_score": best_test,
         }

@@ -61,6 +61,7 @@ def row(epoch: int, f1: float, best: float, best_epoch: int, **changes: Any) -> 
         "units": [],
         "diverged": False,
         "reason": None,
+        "shared": False,
         "train_s": 1.0,
         "eval_s": 0.1,
         "images_per_s": 640.0,

@@ -387,3 +387,92 @@ def test_only_the_best_trials_weights_stay(tmp_path: Path) -> None:
     left = sorted(path.parent.name for path in (tmp_path / "run/trials").glob("*/best.pt"))
     assert left == [f"{best.number:05d}"]
     assert not list((tmp_path / "run/trials").glob("*/state.pt"))
+
+
+def test_a_shared_epoch_is_recorded_as_such_and_its_cost_credited(tmp_path: Path) -> None:
+    clock = Clock()
+    specification = spec(seeds="fixed", budget={"trials": 2})
+    driver = simulation.open_driver(tmp_path / "run", specification, clock)
+    assignment = driver.next_trial()
+    assert assignment is not None
+    assert assignment.trunk is not None
+    assert assignment.trunk["folder"] == str(tmp_path / "run" / "trunks")
+    driver.on_started(assignment.number, "cpu", "worker")
+    driver.on_shared(assignment.number, 2, "k" * 64, "b" * 64, waited_s=0.6, exact=True)
+    driver.on_row(assignment.number, row(1, 0.2, 0.2, 1, shared=True), 0.0)
+    clock.now_s += 3.0
+    driver.on_row(assignment.number, row(2, 0.3, 0.3, 2), 0.0)
+    trial = driver.record.trial(assignment.number)
+    assert (trial.stand_alone_epochs, trial.as_run_epochs) == (2, 1)
+    assert trial.sharing == "shared"
+    assert trial.saved_slot_s == pytest.approx(1.0 + 0.1 - 0.6)
+    assert trial.stand_alone_slot_s == pytest.approx(trial.slot_s + 0.5)
+    assert driver.record.totals().epochs == 1  # what a budget counts
+    driver.board.close()
+
+
+def test_sharing_that_may_change_bits_is_called_so(tmp_path: Path) -> None:
+    driver = simulation.open_driver(tmp_path / "run", spec(seeds="fixed"), Clock())
+    assignment = driver.next_trial()
+    assert assignment is not None
+    driver.on_started(assignment.number, "gpu", "worker")
+    driver.on_shared(assignment.number, 1, "k" * 64, "b" * 64, waited_s=0.0, exact=False)
+    driver.on_row(assignment.number, row(1, 0.2, 0.2, 1, shared=True), 0.0)
+    assert driver.record.trial(assignment.number).sharing == "shared, not bit-reproducible"
+    driver.board.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "shares"),
+    [
+        ({}, False),
+        ({"resources": {"share": True}}, True),
+        ({"seeds": "fixed"}, True),
+        ({"seeds": 3}, True),
+        ({"seeds": 3, "resources": {"share": False}}, False),
+    ],
+)
+def test_trials_share_by_default_where_they_have_seeds_in_common(
+    tmp_path: Path, flags: dict[str, Any], shares: bool
+) -> None:
+    driver = simulation.open_driver(tmp_path / "run", spec(**flags), Clock())
+    assignment = driver.next_trial()
+    assert assignment is not None
+    assert (assignment.trunk is not None) == shares
+    driver.board.close()
+
+
+def test_a_free_slot_takes_a_trial_whose_trunk_nobody_trains(tmp_path: Path) -> None:
+    driver = simulation.open_driver(tmp_path / "run", spec(seeds=2, budget={"trials": 6}), Clock())
+    first = driver.next_trial()  # asks for a configuration, two seeds
+    assert first is not None
+    driver.on_started(first.number, "cpu", "one")
+    driver.queue.extend([2, 3])
+    driver._ask()
+    driver.queue.clear()
+    driver.queue.extend([2, 1, 3])  # 2 has the seed of 0, which is being trained
+    second = driver.next_trial()
+    assert second is not None
+    assert second.number == 1
+    third = driver.next_trial()
+    assert third is not None
+    assert third.number == 2  # all seeds are busy: in the order of asking
+    driver.board.close()
+
+
+def test_the_state_of_a_stopped_trial_is_kept_for_one_like_it(tmp_path: Path) -> None:
+    specification = spec(seeds="fixed", budget={"trials": 12})
+
+    def hand_over(driver: Driver, number: int, epoch: int) -> None:
+        folder = tmp_path / "run" / "trials" / f"{number:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "state.pt").write_text(f"{number} {epoch}")
+        (folder / "best.pt").write_text("weights")
+        driver.on_shared(number, epoch, f"key-{number}-{epoch}", "b" * 64, 0.0, True)
+
+    run(tmp_path / "run", specification, noisy_curve, on_event=hand_over)
+    with Record.open(tmp_path / "run") as record:
+        pruned = [trial for trial in record.trials() if trial.state == "pruned"]
+    assert pruned
+    kept = {path.name for path in (tmp_path / "run" / "trunks").glob("key-*.pt")}
+    assert kept == {f"key-{trial.number}-{trial.epochs}.pt" for trial in pruned}

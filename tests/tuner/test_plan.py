@@ -97,3 +97,24 @@ def test_the_share_that_is_never_judged_is_that_of_late_injection(tmp_path: Path
         fixed = build_spec("quick", None, {"space": "periodic_T"}, {"T": T}, {})
         found = plan(fixed, tmp_path / "run", tmp_path, tmp_path, [], None)
         assert (found.rungs, found.never_judged) == ((2, 6), share)
+
+
+def test_epochs_that_trials_share_are_counted_once() -> None:
+    alone = planned(quick(scheduler={"name": "none"}, budget={"trials": 7}))
+    assert alone.epochs_computed == alone.epochs_expected
+    grid: dict[str, Any] = {"sampler": {"name": "grid"}, "scheduler": {"name": "none"}}
+    shared = planned(quick("periodic", seeds="fixed", budget={"trials": 100}, **grid))
+    assert shared.epochs_expected == 24 * 12
+    # the trunk once, then each of four positions from T's first injection; T = 1, 2 share epoch 2
+    assert shared.epochs_computed == 5 + 4 * (sum(13 - T for T in range(2, 7)) + 10)
+    fresh = planned(quick("periodic", budget={"trials": 24}, **grid))
+    assert fresh.epochs_computed == fresh.epochs_expected
+
+
+def test_sharing_makes_what_is_computed_cheaper(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "before", [({"T": 2}, [0.1, 0.2], "completed")])
+    found = planned(quick(seeds="fixed", budget={"trials": 32}), [run])
+    assert found.epochs_computed is not None
+    assert found.epochs_expected is not None
+    assert found.epochs_computed < 0.5 * found.epochs_expected
+    assert found.slot_seconds_expected == pytest.approx(2.0 * found.epochs_computed, rel=0.01)

@@ -73,6 +73,7 @@ def epoch_row(epoch: int, val_f1: float = 0.5, **changes: Any) -> dict[str, Any]
         "units": [{"unit": "layer1.0.bn1", "w": -0.1, "sign": -1, "injecting": 0.5}],
         "diverged": False,
         "reason": None,
+        "shared": False,
         "train_s": 1.25,
         "eval_s": 0.5,
         "images_per_s": 812.5,

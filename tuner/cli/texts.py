@@ -82,6 +82,14 @@ def plan_text(planned: Plan) -> str:
             f"about {planned.epochs_expected:.0f}: {planned.epochs_least:.0f} if every trial stops"
             f" at its first rung, {planned.epochs_most:.0f} if none stops"
         )
+        if (
+            planned.epochs_computed is not None
+            and planned.epochs_computed < planned.epochs_expected
+        ):
+            epochs += (
+                f"; trials share what they have in common, so that about"
+                f" {planned.epochs_computed:.0f} are computed"
+            )
     seconds = planned.slot_seconds_expected
     cost = "" if seconds is None else f"about {duration(seconds)} of slot time; "
     lines = [
