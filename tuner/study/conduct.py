@@ -17,6 +17,8 @@ from typing import NamedTuple
 from search_spaces.model import UserError
 from tuner.record import Record
 from tuner.record_file import FILE as RECORD
+from tuner.sharing import own_trunks
+from tuner.spec import RunSpec
 from tuner.study.choice import target_of, tuned
 from tuner.study.spec import FILE, StudySpec, thawed
 from tuner.study.stages import StudyRun, before_confirming, confirmations
@@ -153,6 +155,7 @@ def conduct(
         replay(spec, folder, jobs, follow)
         chosen = {one.suffix: one.knobs for one in tuned(spec, folder)}
         bring_to_end(confirmations(spec, folder.name, chosen))
+    shutil.rmtree(own_trunks(folder), ignore_errors=True)
 
 
 def _run(
@@ -182,7 +185,7 @@ def _run(
         else:
             _clear(of)
             engine.start(
-                run.spec,
+                _with_trunks(run.spec, folder),
                 runs=folder,
                 name=run.name,
                 cache=cache,
@@ -194,6 +197,14 @@ def _run(
     state, reason = state_of(of)
     if state != "finished":
         raise UnfinishedError(run.name, state, reason)
+
+
+def _with_trunks(spec: RunSpec, folder: Path) -> RunSpec:
+    """Return a run's specification with the study's trunks, which all its arms may fork from."""
+    if not spec.shares or spec.resources.trunks is not None:
+        return spec
+    resources = spec.resources.model_copy(update={"trunks": str(own_trunks(folder.resolve()))})
+    return spec.model_copy(update={"resources": resources})
 
 
 def state_of(folder: Path) -> tuple[str, str | None]:

@@ -31,6 +31,7 @@ class MadeEngine:
         self.started: list[str] = []
         self.resumed: list[str] = []
         self.fingerprints: list[str | None] = []
+        self.trunks: dict[str, str | None] = {}
         self.on_start = on_start
         self.endings: dict[str, Sequence[Ending]] = {}
 
@@ -42,6 +43,7 @@ class MadeEngine:
         self.on_start(name)
         self.started.append(name)
         self.fingerprints.append(options["fingerprint"])
+        self.trunks[name] = spec.resources.trunks
         folder = runs / name
         values = spec.model_dump(mode="json")
         parts = ("sampler", "scheduler", "study", "budget")

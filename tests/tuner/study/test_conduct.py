@@ -209,3 +209,13 @@ def test_a_folder_with_other_things_is_not_written_to(study, tmp_path):
     with pytest.raises(UserError, match="holds no study"):
         freeze(study, folder)
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+def test_the_arms_of_a_blocked_census_share_the_studys_trunks_and_nothing_is_left(
+    tmp_path, made_engine
+):
+    run(load_study(written(tmp_path, PLAN + "census: {seeds: 2}\n")), tmp_path / "s")
+    shared = {name for name, trunks in made_engine.trunks.items() if trunks is not None}
+    assert shared == {"census-periodic_T"}
+    assert made_engine.trunks["census-periodic_T"] == str(tmp_path / "s" / "trunks")
+    assert not (tmp_path / "s" / "trunks").exists()
