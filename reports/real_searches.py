@@ -65,7 +65,7 @@ def real_search(folder: Path, target: float) -> RealSearch:
         reached=bool(hits),
         trials=sum((one.started_at or 0.0) <= at for one in trials),
         epochs=sum(int(np.count_nonzero(of <= at)) for of in ends.values()),
-        slot_seconds=sum(one.slot_s * _held(one, at) for one in trials),
+        slot_seconds=sum(one.stand_alone_slot_s * _held(one, at) for one in trials),
     )
 
 

@@ -54,6 +54,7 @@ def facts(run: Run, index: int) -> Facts:
         ("Driver's time", duration(row.active_s)),
         ("Held", f"{slot_s / 3600:.4g} {run.slot_unit}"),
         ("Epochs", f"{as_run} computed here, {alone} stand-alone"),
+        *_sharing(run),
         ("Digest of the specification", row.digest),
         ("Git revision", row.git_revision or "unknown"),
         ("Machine", _machine(row.host)),
@@ -71,6 +72,23 @@ def facts(run: Run, index: int) -> Facts:
     return Facts(
         run.name, f"run-{index}", row.state, shlex.join(row.command), items, _knobs(run), versions
     )
+
+
+def _sharing(run: Run) -> list[tuple[str, str]]:
+    """Return what sharing saved, and whether it may have changed a bit; nothing if none did."""
+    rows = [trial.row for trial in run.trials]
+    kinds = sorted({row.sharing for row in rows if row.sharing is not None})
+    if not kinds:
+        return []
+    saved = sum(row.stand_alone_epochs - row.as_run_epochs for row in rows)
+    hours = sum(row.saved_slot_s for row in rows) / 3600
+    return [
+        (
+            "Shared epochs",
+            f"{saved} taken over from other trials, which saved {hours:.4g} {run.slot_unit};"
+            f" {' and '.join(kinds)}",
+        )
+    ]
 
 
 def reading(run: Run) -> str:
