@@ -71,6 +71,7 @@ class TrunkStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             if best_digest is not None:  # first: a state without its weights is of no use
                 _place(trial_folder / BEST, self._best(best_digest))
+                os.utime(self._best(best_digest))  # it must not go before what needs it
             _place(trial_folder / STATE, self.path(key))
             sync_folder(self.folder)
             self.release(key)

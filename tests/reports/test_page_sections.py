@@ -220,6 +220,20 @@ def test_provenance_has_every_field_and_moments_in_utc(
     )  # fmt: skip
 
 
+def test_provenance_tells_what_sharing_saved_and_whether_it_may_have_changed_a_bit() -> None:
+    alone = made_trial(0, made_curve([0.1] * 4), trial_config={"injection": {}})
+    assert "Shared epochs" not in dict(facts(made_run([alone]), 0).items)
+    exact = made_trial(
+        1, made_curve([0.1] * 4), as_run_epochs=1, saved_slot_s=36.0, sharing="shared"
+    )
+    told = dict(facts(made_run([alone, exact]), 0).items)["Shared epochs"]
+    assert told.startswith("3 taken over from other trials, which saved 0.01 ")
+    assert told.endswith("; shared")
+    other = made_trial(2, made_curve([0.1]), sharing="shared, not bit-reproducible")
+    told = dict(facts(made_run([alone, exact, other]), 0).items)["Shared epochs"]
+    assert told.endswith("; shared and shared, not bit-reproducible")
+
+
 def test_the_reading_leaves_out_what_varied_and_fills_in_the_methods_defaults(
     tmp_path: Path,
 ) -> None:

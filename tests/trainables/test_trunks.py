@@ -93,6 +93,19 @@ def test_a_full_store_lets_go_of_what_was_used_longest_ago(tmp_path: Path) -> No
     assert "k1" not in states(tmp_path / "store")
 
 
+def test_weights_that_many_states_need_do_not_go_before_them(tmp_path: Path) -> None:
+    store = TrunkStore(tmp_path / "store", 10**6)
+    digest = trial(tmp_path / "trial", "a")
+    for number in range(3):
+        store.publish(f"k{number}", tmp_path / "trial", digest)
+        for path in (tmp_path / "store").iterdir():
+            os.utime(path, (number, number))
+    write_state(tmp_path / "trial", {"text": "b"})
+    store.publish("k3", tmp_path / "trial", digest)
+    by_age = sorted((tmp_path / "store").iterdir(), key=os.path.getmtime)
+    assert {path.name for path in by_age[-2:]} == {"k3.pt", f"best-{digest}.pt"}
+
+
 def test_a_store_that_cannot_be_written_fails_no_trial(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     store = TrunkStore(tmp_path / "file" / "store", 10**6)

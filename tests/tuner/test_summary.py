@@ -8,6 +8,7 @@ import pytest
 
 from tests.tuner import simulation
 from tests.tuner.made_runs import make_run, quick
+from tests.tuner.simulation import row
 from tuner.cli.texts import summary_text
 from tuner.record import Record
 from tuner.summary import exit_status, next_steps, remaining, slot_seconds_per_epoch, summary
@@ -122,3 +123,39 @@ def test_a_best_score_from_before_any_injection_is_told_as_such(
     told = summary_text(summary(driver.record))
     driver.record.close()
     assert ("nothing had been injected by then" in told) == (injected_share == 0.0)
+
+
+def share_epochs(folder: Path) -> Path:
+    """Let the last trial of a made run take over two epochs, which saved three slot-seconds."""
+    make_run(folder, [*THREE, ({"T": 5}, [], "waiting")])
+    with Record.open(folder, write=True) as record:
+        record.start_trial(3, 1000.0, "cpu", "here:1")
+        record.add_epoch(3, row(1, 0.1, 0.1, 1, shared=True))
+        record.add_epoch(3, row(2, 0.2, 0.2, 2, shared=True))
+        record.add_epoch(3, row(3, 0.3, 0.3, 3))
+        record.add_slot_time(3, 1.0)
+        record.add_saved_time(3, 3.0, "shared")
+        record.end_trial(3, "completed", None)
+    return folder
+
+
+def test_cost_is_told_as_run_and_stand_alone(tmp_path: Path) -> None:
+    found = summed(share_epochs(tmp_path / "a"))
+    assert found["cost"] == {
+        "epochs": 6 + 1,
+        "slot_seconds": 13.0,
+        "stand_alone_epochs": 6 + 3,
+        "stand_alone_slot_seconds": 16.0,
+        "wall_seconds": 6.0,
+    }
+    text = summary_text(found)  # type: ignore[arg-type]
+    assert "shared  2 of 9 epochs (22%) came from other trials; that saved 3.0 s" in text
+    assert "shared" not in summary_text(summed(make_run(tmp_path / "b", THREE)))  # type: ignore[arg-type]
+
+
+def test_shared_epochs_cost_no_time_to_come(tmp_path: Path) -> None:
+    with Record.open(share_epochs(tmp_path / "a")) as record:
+        found = remaining(record.trials(), record.totals(), {"trials": 8}, 12)
+    assert found is not None
+    # seven computed epochs by four ended trials in six seconds: so go the four trials to come
+    assert found.seconds == pytest.approx(4 * (7 / 4) * (6 / 7))

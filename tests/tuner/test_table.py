@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from reports.table import read_trials
 from search_spaces.model import UserError
 from tests.reports.made_records import make_record
 from tests.tuner.test_record import RUN, TRIAL, epoch_row
+from tests.tuner.test_summary import share_epochs
 from trainables.config import TrialConfig
 from tuner.record import Record
 from tuner.table import TrialTable, default_stage, encoded_table, trial_table, write_table
@@ -174,3 +176,16 @@ def test_a_table_is_written_whole_or_not_at_all(records, tmp_path: Path):
     with pytest.raises(UserError, match=r"Cannot write .*nowhere"):
         write_table(records, tmp_path / "nowhere" / "trials.csv", "csv")
     assert not list(tmp_path.glob(".*"))
+
+
+def test_where_trials_shared_epochs_costs_are_stand_alone_and_as_run(tmp_path: Path) -> None:
+    with Record.open(share_epochs(tmp_path / "a")) as record:
+        table = trial_table([record])
+    shared = dict(zip(table.columns, table.rows[3], strict=True))
+    assert (shared["epochs"], shared["slot_seconds"]) == (3, 4.0)
+    assert (shared["as_run_epochs"], shared["as_run_slot_seconds"]) == (1, 1.0)
+    path = tmp_path / "t.csv"
+    path.write_bytes(encoded_table(table, "csv"))
+    for read in (read_trials([path]), read_trials([tmp_path / "a"])):
+        assert (read.epochs[3], read.as_run_epochs[3]) == (3, 1)
+        assert (read.slot_seconds[3], read.as_run_slot_seconds[3]) == (4.0, 1.0)
