@@ -25,7 +25,7 @@ from tests.tuner.test_spec import KNOB_NAMES, TEXTS, plausible_sets
 from tuner.cli import COMMANDS, cli
 from tuner.cli.search import flags_given, parse_ranges, parse_sets
 from tuner.record import Record
-from tuner.spec import FLAGS
+from tuner.spec import FLAGS, build_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVES = [
@@ -130,6 +130,10 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("run --set T=[", "Not valid YAML"),
         ("run --set T=1 --set T=2", "--set T is given twice"),
         ("run --set Tt=1", "Did you mean 'T'?"),
+        ("run --set width=12 --width 8", "width is given both --width and --set; keep one."),
+        ("run --set method=dynamic", "would put another arm under the name of space periodic_T"),
+        ("run --space baseline --set T=3", "--set T has no effect in space baseline"),
+        ("run --set Constant=3", "--set Constant has no effect in space periodic_T"),
         ("run --set position=bn3", "position must be one of bn1, bn2, shortcut, all"),
         ("run --space dynamic --set Constant=0", "Constant must be a number greater than 0"),
         ("run --space dynamic --set w_init=1", "w_init must be a number greater than 0 and less"),
@@ -274,6 +278,20 @@ def test_show_explains_a_space_and_a_run(runs: Path) -> None:
         assert part in run
     facts = json.loads(tuner("show", "first", "--runs", str(runs), "--format", "json").stdout)
     assert len(facts["trial_rows"]) == 3
+
+
+def test_show_tells_the_network_and_training_that_the_trials_had(tmp_path: Path) -> None:
+    sets = {"lr": 0.01, "batch_size": 16, "width": 12}
+    spec = build_spec("quick", None, {"space": "baseline"}, sets, {})
+    make_run(tmp_path / "set", [({}, [0.2], "completed")], spec=spec)
+    (tmp_path / "own.yaml").write_text("summary: s\nfixed: {lr: 0.01, batch_size: 16, width: 12}")
+    fixed = build_spec("quick", None, {"space": str(tmp_path / "own.yaml")}, {}, {})
+    make_run(tmp_path / "fixed", [({}, [0.2], "completed")], spec=fixed)
+    for name in ("set", "fixed"):
+        text = tuner("show", name, "--runs", str(tmp_path)).stdout
+        (network,) = (line for line in text.splitlines() if line.startswith("  network"))
+        assert "width=12" in network
+        assert "trial    12 epochs, optimizer=adam lr=0.01 batch_size=16" in text
 
 
 def test_export_writes_the_trials_of_several_runs(runs: Path, tmp_path: Path) -> None:

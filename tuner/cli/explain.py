@@ -18,6 +18,7 @@ from tuner.cli.texts import summary_text
 from tuner.record import Record
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
+from tuner.spec import in_effect
 from tuner.summary import summary
 
 MOST_BEST, MOST_FAILED = 5, 10
@@ -112,6 +113,7 @@ def meaning(name: str) -> str:
 def run_text(record: RecordReader) -> str:
     """Return what a run was and found, for reading."""
     run, trials, spec = record.run(), record.trials(), record.run().spec
+    training = in_effect(spec, "training")
     budget = ", ".join(f"{key} {value:g}" for key, value in run.budget.items() if value)
     images = ", ".join(f"{part} {count}" for part, count in run.data["images"].items())
     lines = [
@@ -122,9 +124,9 @@ def run_text(record: RecordReader) -> str:
         f" (fixed: {knob_text(spec['space']['fixed'])})",
         f"  data     {spec['data']['source']}: {images}; {run.data['size']} px,"
         f" {len(run.data['classes'])} classes, fingerprint {run.data['fingerprint'][:12]}",
-        f"  network  {knob_text(spec['network'])}",
-        f"  trial    {spec['epochs']} epochs, {spec['training']['optimizer']},"
-        f" lr {spec['training']['lr']:g}, batch {spec['training']['batch_size']}",
+        f"  network  {knob_text(in_effect(spec, 'network'))}",
+        f"  trial    {spec['epochs']} epochs,"
+        f" {knob_text({name: training[name] for name in ('optimizer', 'lr', 'batch_size')})}",
         f"  search   {spec['sampler']['name']}, {spec['scheduler']['name']}, seed {spec['seed']},"
         f" seeds {spec['seeds']}, budget {budget}",
         f"  digest   {run.digest}",
