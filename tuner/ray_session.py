@@ -75,6 +75,7 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # the engine's handler records why
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the record and TensorBoard are ours
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner goes to stdout, which is for data
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # it prints of dead workers, whatever is asked
     import ray
 
     if ray.is_initialized():

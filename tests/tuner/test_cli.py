@@ -326,6 +326,24 @@ def test_run_prints_one_object_and_the_status_of_what_failed(
         assert record.run().spec["space"]["name"] == "periodic_T"
 
 
+@pytest.mark.parametrize("command", [["run", "--name", "n"], ["resume", "first"]])
+def test_what_ray_prints_goes_to_stderr_and_stdout_holds_one_object(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def start(*_: Any, runs: Path, name: str, **rest: Any) -> Path:
+        print("(raylet) A worker died or was killed.")
+        return make_run(runs / name, CURVES)
+
+    def resume(*_: Any, **rest: Any) -> None:
+        print("(raylet) A worker died or was killed.")
+
+    monkeypatch.setattr("tuner.engine.start", start)
+    monkeypatch.setattr("tuner.engine.resume", resume)
+    result = tuner(*command, "--runs", str(runs), "--format", "json")
+    assert json.loads(result.stdout)["run"] == command[-1]
+    assert "(raylet)" in result.stderr
+
+
 OPTIONS = [flag for path, flag in FLAGS.items() if path != "data.source"]
 ARGUMENTS = st.lists(
     st.one_of(

@@ -207,6 +207,21 @@ def test_kills_of_a_worker_and_of_the_driver_lose_and_double_nothing(shared: Pat
     assert first.slot_s > first.train_s + first.eval_s + 1.0
 
 
+def test_after_a_workers_death_stdout_still_holds_one_object(shared: Path) -> None:
+    folder = shared / "json" / "it"
+    arguments = command(shared, folder.parent, "--name", "it", "--trials", "3", "--format", "json")
+    process = subprocess.Popen(
+        arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for_epochs(folder, 2, process)
+    _a_worker(process).kill()
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr[-2000:]
+    assert json.loads(stdout)["trials"].keys() <= {"completed", "pruned"}
+    assert "retry:" in stderr
+    assert "\x1b" not in stderr
+
+
 def test_ctrl_c_finishes_the_epoch_and_the_run_goes_on_later(
     shared: Path, undisturbed: Path
 ) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,7 +119,7 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
         return 0
     from tuner import engine
 
-    with Display() as display:
+    with redirect_stdout(sys.stderr), Display() as display:  # where Ray, too, prints
         folder = engine.start(
             spec,
             runs=runs,
@@ -158,7 +160,7 @@ def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) 
     resources = flags_given(options).get("resources", {})
     from tuner import engine
 
-    with Display() as display:
+    with redirect_stdout(sys.stderr), Display() as display:
         engine.resume(
             folder,
             **more,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,11 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
         click.echo(json.dumps(values, indent=2) if as_json else plan_text(plan))
         return 0
     try:
-        conduct.conduct(
-            spec, folder, cache=options["cache"], command=ctx.find_root().obj,
-            follow=_Shown().follow, jobs=cores(),
-        )  # fmt: skip
+        with redirect_stdout(sys.stderr):  # where Ray, too, prints
+            conduct.conduct(
+                spec, folder, cache=options["cache"], command=ctx.find_root().obj,
+                follow=_Shown().follow, jobs=cores(),
+            )  # fmt: skip
     except conduct.UnfinishedError as error:
         click.echo(f"{error} Go on with: tuner study {reference(folder, runs)}", err=True)
         return INTERRUPTED if error.state == "interrupted" else FAILED
