@@ -216,13 +216,19 @@ def known_presets() -> tuple[str, ...]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """Return a preset's values.
+    """Return a preset's values, but for `needs_data`.
 
     Raises
     ------
     UserError
         If there is none of this name.
     """
+    values = _preset(name)
+    values.pop("needs_data", None)
+    return values
+
+
+def _preset(name: str) -> dict[str, Any]:
     if name not in known_presets():
         raise UserError(did_you_mean("preset", name, known_presets()))
     return read_yaml(PRESETS / f"{name}.yaml")
@@ -272,7 +278,12 @@ def build_spec(
         If anything is unknown or out of its range, with the one line that says so.
     """
     given = merged(_own_values(file) if file else {}, flags)
-    base = load_preset(preset)
+    base = _preset(preset)
+    example = base.pop("needs_data", None)
+    if example is not None and not _holds(given, ("data", "source")):
+        raise UserError(
+            f"Preset {preset} needs images: name them with --data, such as --data {example}."
+        )
     if given.get("budget"):
         del base["budget"]  # a preset's number of trials is no limit that the user set
     values = merged(base, given)

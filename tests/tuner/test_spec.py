@@ -67,7 +67,8 @@ def built(
 @pytest.mark.parametrize("preset", known_presets())
 @pytest.mark.parametrize("space", known_spaces())
 def test_every_preset_and_space_fit(preset: str, space: str) -> None:
-    assert built({"space": space}, preset=preset).space.name == space
+    images = {} if preset == "quick" else {"data": {"source": "images.zip"}}
+    assert built({"space": space, **images}, preset=preset).space.name == space
 
 
 def test_flags_override_the_file_and_the_file_the_preset(tmp_path: Path) -> None:
@@ -115,6 +116,9 @@ def test_merging_keeps_the_layers_as_they_were() -> None:
         ({"flags": {"space": "periodc_T"}}, "Unknown space 'periodc_T'. Did you mean"
          " 'periodic_T'?"),
         ({"preset": "quik"}, "Unknown preset 'quik'. Did you mean 'quick'?"),
+        ({"preset": "fer2013"}, "Preset fer2013 needs images: name them with --data, such as --data"
+         " fer2013.zip."),
+        ({"preset": "paper", "flags": {"data": {"limit": 100}}}, "Preset paper needs images"),
         ({"sets": {"Tt": 1}}, "Unknown knob 'Tt'. Did you mean 'T'?"),
         ({"sets": {"epochs": 1}}, "Use --epochs to set epochs, not --set."),
         ({"flags": {"budget": {"trials": 0}}}, "trials must be a whole number from 1 to 1000000,"
