@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from search_spaces.model import UserError
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import Totals, TrialRow
 from tuner.record_schema import END_STATES
+from tuner.spec import in_effect
 
 DONE, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses."""
@@ -133,17 +135,27 @@ def slot_seconds_per_epoch(
 ) -> tuple[float, str] | None:
     """Return what an epoch costs by the newest run like `spec`, and that run's name, or None.
 
-    Like means: the same network, data, training and device share, and at least one epoch.
+    Like means: the same network, data, training and device share, and at least one epoch. A record
+    that cannot be read tells nothing.
     """
     from tuner.record import Record
 
     for folder in reversed(folders):
-        with Record.open(folder) as record:
-            run, totals = record.run(), record.totals()
-        alike = all(run.spec[part] == spec[part] for part in ("network", "data", "training"))
+        try:
+            with Record.open(folder) as record:
+                run, totals = record.run(), record.totals()
+        except UserError:
+            continue
+        alike = _what_costs(run.spec) == _what_costs(spec)
         if alike and totals.epochs:
             return totals.slot_s / totals.epochs, run.name
     return None
+
+
+def _what_costs(spec: dict[str, Any]) -> list[Any]:
+    """Return what the cost of an epoch depends on."""
+    share = [spec["resources"][name] for name in ("gpus_per_trial", "cpus_per_trial")]
+    return [in_effect(spec, "network"), in_effect(spec, "training"), spec["data"], share]
 
 
 def _best(trial: TrialRow, epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:

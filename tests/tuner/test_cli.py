@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 
 from search_spaces.space import known_spaces
 from tests.search_spaces.test_yaml_file import YAMLISH
+from tests.trainables.data.layouts import class_folders, write_folder
 from tests.tuner.made_runs import make_run
 from tests.tuner.test_spec import KNOB_NAMES, TEXTS, plausible_sets
+from trainables.config import DataConfig
+from trainables.data.source import prepare
 from tuner.cli import COMMANDS, cli
-from tuner.cli.search import flags_given, parse_ranges, parse_sets
+from tuner.cli.search import flags_given, parse_ranges, parse_sets, training_images
 from tuner.record import Record
 from tuner.spec import FLAGS, build_spec
 
@@ -116,6 +119,15 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("run --preset quik", "Did you mean 'quick'?"),
         ("run --sampler tp", "sampler must be one of tpe, random"),
         ("run --scheduler ash", "scheduler must be one of asha, median, none"),
+        ("run --preset paper", "Preset paper needs images: name them with --data"),
+        ("run --preset fer2013 --dry-run", "Preset fer2013 needs images"),
+        ("run --dry-run --data /nope", "No file or folder /nope"),
+        ("run --dry-run --data pyproject.toml", "pyproject.toml"),
+        ("run --dry-run --concurrency 9999", "--concurrency must be at most"),
+        ("run --dry-run --cpus-per-trial 9999", "--cpus-per-trial must be at most"),
+        ("run --dry-run --address localhost:notaport", "an address is HOST:PORT"),
+        ("run --dry-run --cache /dev/null/x", "--cache must be a folder, but /dev/null is a file"),
+        ("run --address nowhere", "an address is HOST:PORT, ray://HOST:PORT or auto"),
         ("run --trials 0", "trials must be a whole number from 1 to 1000000, but got 0 (--trials)"),
         ("run --trials many", "but got 'many' (--trials)"),
         ("run --epochs 1.5", "but got 1.5 (--epochs)"),
@@ -213,6 +225,40 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, space: str) -> None:
     assert planned["trials"] == 16
     assert planned["writes"]["run"].startswith(str(runs))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_refuses_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    told = refused("run", "--dry-run", "--gpus-per-trial", "1")
+    assert told.startswith("--gpus-per-trial must be at most 0")
+
+
+def test_a_dry_run_passes_over_a_damaged_record(runs: Path) -> None:
+    (runs / "third").mkdir()
+    (runs / "third" / "record.db").write_text("no database")
+    result = tuner("run", "--dry-run", "--runs", str(runs))
+    assert result.exit_code == 0
+    assert "as in run" in " ".join(result.stdout.split())
+
+
+def test_a_dry_run_tells_data_and_network(tmp_path: Path) -> None:
+    arguments = ["--runs", str(tmp_path), "--cache", str(tmp_path), "--limit", "100"]
+    lines = tuner("run", "--dry-run", "--width", "6", *arguments).stdout.splitlines()
+    assert "  data     synthetic, 100 training images, at most 100 images a split" in lines
+    assert "  network  depth=18 width=6 stem=imagenet" in lines
+
+
+def test_training_images_are_those_of_a_packed_set_or_at_most_the_limit(tmp_path: Path) -> None:
+    files = class_folders(["cat", "dog"], 20, ["train", "val", "test"])
+    source = str(write_folder(tmp_path / "set", files))
+    cache = tmp_path / "cache"
+    assert training_images(DataConfig(source=source), cache) is None
+    assert training_images(DataConfig(source=source, limit=30), cache) == 30
+    assert not cache.exists()
+    prepare(DataConfig(source=source), cache)
+    assert training_images(DataConfig(source=source), cache) == 40
+    assert training_images(DataConfig(source=source, limit=30), cache) == 30
+    assert training_images(DataConfig(), cache) == 1500
 
 
 def test_flags_reach_the_fields_that_they_name() -> None:

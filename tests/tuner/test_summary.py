@@ -10,6 +10,7 @@ from tests.tuner import simulation
 from tests.tuner.made_runs import make_run, quick
 from tuner.cli.texts import summary_text
 from tuner.record import Record
+from tuner.spec import build_spec
 from tuner.summary import exit_status, next_steps, remaining, slot_seconds_per_epoch, summary
 
 THREE = [
@@ -106,6 +107,27 @@ def test_the_cost_of_an_epoch_comes_from_the_newest_run_like_it(tmp_path: Path) 
     assert slot_seconds_per_epoch(folders, plain) == (2.0, "old")
     narrow = quick(network={"width": 4}).model_dump(mode="json")
     assert slot_seconds_per_epoch(folders, narrow) is None
+
+
+def test_the_cost_of_an_epoch_depends_on_what_was_set_and_on_the_share_of_a_device(
+    tmp_path: Path,
+) -> None:
+    plain = make_run(tmp_path / "plain", THREE)
+    wide = build_spec("quick", None, {"space": "baseline"}, {"width": 16, "batch_size": 16}, {})
+    make_run(tmp_path / "wide", [({}, [0.1], "completed")], spec=wide)
+    folders = [plain, tmp_path / "wide"]
+    assert slot_seconds_per_epoch(folders, wide.model_dump(mode="json")) == (2.0, "wide")
+    assert slot_seconds_per_epoch(folders, quick().model_dump(mode="json")) == (2.0, "plain")
+    two_cores = quick(resources={"cpus_per_trial": 2}).model_dump(mode="json")
+    assert slot_seconds_per_epoch(folders, two_cores) is None
+
+
+def test_a_damaged_record_tells_no_cost_and_hides_none(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", THREE)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "record.db").write_text("no database")
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert slot_seconds_per_epoch(folders, quick().model_dump(mode="json")) == (2.0, "a")
 
 
 @pytest.mark.parametrize("injected_share", [0.0, 1.0])

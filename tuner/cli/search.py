@@ -25,9 +25,10 @@ from tuner.cli.options import (
     runs_option,
 )
 from tuner.cli.texts import next_text, plan_text, summary_text
-from tuner.folders import new_folder
+from tuner.folders import new_folder, writable
 from tuner.plan import plan
 from tuner.progress import Display
+from tuner.ray_session import check_before_start
 from tuner.record import Record
 from tuner.spec import FLAGS, RunSpec, build_spec
 from tuner.summary import exit_status, summary
@@ -109,8 +110,9 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     runs, cache = options["runs"], options["cache"]
     if options["dry_run"]:
         folder = new_folder(runs, options["name"], spec)
-        temp = Path(tempfile.gettempdir())
-        planned = plan(spec, folder, cache, temp, known_runs(runs), training_images(spec.data))
+        check_before_start(spec.resources)
+        temp, images = Path(tempfile.gettempdir()), training_images(spec.data, cache)
+        planned = plan(spec, folder, cache, temp, known_runs(runs), images)
         click.echo(
             json.dumps(planned._asdict(), indent=2)
             if options["format_"] == "json"
@@ -266,8 +268,21 @@ def _positive(name: str, text: str) -> int | float:
     return value
 
 
-def training_images(data: DataConfig) -> int | None:
-    """Return the number of training images if it is known before the data are packed."""
-    if data.source != "synthetic":
-        return None
-    return min(data.synthetic_train, data.limit or data.synthetic_train)
+def training_images(data: DataConfig, cache: Path) -> int | None:
+    """Return the number of training images, at most, or None if only packing can tell.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be read, or packed.
+    """
+    from trainables.data.source import packed_before
+
+    packed = packed_before(data, cache)
+    if packed is None:
+        writable(cache, "--cache")
+        count = data.synthetic_train if data.source == "synthetic" else data.limit
+    else:
+        first, end = packed.splits["train"]
+        count = end - first
+    return count if data.limit is None or count is None else min(count, data.limit)

@@ -26,6 +26,7 @@ from tuner.cli.search import (
 )
 from tuner.cli.texts import filled
 from tuner.folders import check_name, writable
+from tuner.ray_session import check_before_start
 from tuner.spec import FLAGS, ResourcesConfig, merged
 from tuner.study.spec import FILE, StudySpec, load_study, thawed
 from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures
@@ -64,9 +65,11 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
     if options["dry_run"]:
         from tuner.study.plan import study_plan
 
+        conduct.is_frozen(spec, folder)
+        check_before_start(spec.resources)
         plan = study_plan(
             spec, planned, folder, options["cache"], Path(tempfile.gettempdir()),
-            known_runs(runs, folder), training_images(spec.data),
+            known_runs(runs, folder), training_images(spec.data, options["cache"]),
         )  # fmt: skip
         values = {**plan._asdict(), "rows": [row._asdict() for row in plan.rows]}
         as_json = options["format_"] == "json"

@@ -73,6 +73,8 @@ def plan_text(planned: Plan) -> str:
     cost = "" if seconds is None else f"about {duration(seconds)} of slot time; "
     lines = [
         f"Plan: {planned.space} ({', '.join(planned.arms)}). Nothing has been written.",
+        *filled("data", _data_text(planned.data)),
+        *filled("network", knob_text(planned.network)),
         *filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
         *filled("budget", limits),
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
@@ -81,8 +83,20 @@ def plan_text(planned: Plan) -> str:
     ]
     for warning in planned.warnings:
         lines += filled("warning", warning)
-    lines += [f"  {'run':9}{planned.writes['run']}", f"  {'data':9}{planned.writes['packed_data']}"]
+    lines += [
+        f"  {'run':9}{planned.writes['run']}",
+        f"  {'cache':9}{planned.writes['packed_data']}",
+    ]
     return "\n".join([*lines, f"  {'ray':9}{planned.writes['ray_temporary']} (removed at the end)"])
+
+
+def _data_text(data: dict[str, Any]) -> str:
+    parts = [str(data["source"])]
+    if data["train_images"] is not None:
+        parts.append(f"{data['train_images']:,} training images")
+    if data["limit"] is not None:
+        parts.append(f"at most {data['limit']:,} images a split")
+    return ", ".join(parts)
 
 
 def filled(name: str, text: str) -> list[str]:
