@@ -34,16 +34,17 @@ def summary(record: RecordReader) -> dict[str, Any]:
     with record.transaction():
         run, totals, best = record.run(), record.totals(), record.best()
         alone = sum(trial.stand_alone_epochs for trial in record.trials())
-    state, reason = run.state, run.reason
+    state, reason, trials = run.state, run.reason, totals.trials
     if state == "running" and writer(record.folder) is None:
         state, reason = "interrupted", "its process ended without notice"
+        trials = without_process(trials)
     return {
         "run": run.name,
         "folder": str(record.folder),
         "state": state,
         "reason": reason,
         "space": run.spec["space"]["name"],
-        "trials": {name: count for name, count in totals.trials.items() if count},
+        "trials": {name: count for name, count in trials.items() if count},
         "best": None if best is None else _best(best, record.epochs(best.number)),
         "cost": {
             "epochs": totals.epochs,
@@ -54,6 +55,15 @@ def summary(record: RecordReader) -> dict[str, Any]:
         "digest": run.digest,
         "created_at": run.created_at,
     }
+
+
+def without_process(trials: dict[str, int]) -> dict[str, int]:
+    """Return trials by state if no process trains them: what was running waits for a resume.
+
+    >>> without_process({"waiting": 1, "running": 2, "completed": 3})
+    {'waiting': 3, 'running': 0, 'completed': 3}
+    """
+    return {**trials, "waiting": trials.get("waiting", 0) + trials.get("running", 0), "running": 0}
 
 
 def exit_status(summed: dict[str, Any]) -> int:

@@ -144,3 +144,30 @@ def test_a_best_score_from_before_any_injection_is_told_as_such(
     told = summary_text(summary(driver.record))
     driver.record.close()
     assert ("nothing had been injected by then" in told) == (injected_share == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arm", "note"),
+    [
+        ("baseline", None),
+        ("dropout", None),
+        ("periodic", "nothing had been injected by then: the plain network scored this"),
+        ("periodic+dropout", "nothing had been injected by then: dropout alone scored this"),
+        ("dynamic", "no sign had flipped by then: CliffReLU alone scored this"),
+        ("dynamic+dropout", "no sign had flipped by then: CliffReLU and dropout alone scored this"),
+    ],
+)
+def test_what_scored_before_any_injection_is_told_by_arm(
+    tmp_path: Path, arm: str, note: str | None
+) -> None:
+    found = summed(make_run(tmp_path / "a", THREE))
+    found["best"] = {**found["best"], "arm": arm}  # type: ignore[dict-item]
+    lines = [line for line in summary_text(found).splitlines() if line.startswith("  note")]
+    assert lines == ([] if note is None else [f"  note    {note}"])
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_trials_of_a_run_without_a_process_wait(tmp_path: Path) -> None:
+    curves = [*THREE, ({"T": 5}, [0.1], "running"), ({"T": 6}, [], "waiting")]
+    found = summed(make_run(tmp_path / "a", curves, state="running", reason=None))
+    assert found["trials"] == {"completed": 1, "pruned": 1, "crashed": 1, "waiting": 2}

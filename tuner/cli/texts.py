@@ -9,6 +9,14 @@ from tuner.cli.formatting import duration, knob_text, score_text
 from tuner.plan import Plan
 from tuner.summary import next_steps
 
+NOT_INJECTED = {
+    "periodic": "nothing had been injected by then: the plain network",
+    "periodic+dropout": "nothing had been injected by then: dropout alone",
+    "dynamic": "no sign had flipped by then: CliffReLU alone",
+    "dynamic+dropout": "no sign had flipped by then: CliffReLU and dropout alone",
+}
+"""By arm: what a score owes to, of an epoch before any injection."""
+
 
 def summary_text(summed: dict[str, Any]) -> str:
     """Return a run's summary for reading."""
@@ -26,9 +34,7 @@ def summary_text(summed: dict[str, Any]) -> str:
             f"  test    {score_text(best['test_score'])} macro-F1 at the same epoch",
         ]
         if not best["injected_before"] and best["arm"] not in ("baseline", "dropout"):
-            lines.append(
-                "  note    nothing had been injected by then: the plain network scored this"
-            )
+            lines.append(f"  note    {NOT_INJECTED[best['arm']]} scored this")
     lines += [
         f"  trials  {states or 'none'}",
         f"  cost    {cost['epochs']} epochs, {duration(cost['slot_seconds'])} of slot time,"
