@@ -122,7 +122,7 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("run --preset paper", "Preset paper needs images: name them with --data"),
         ("run --preset fer2013 --dry-run", "Preset fer2013 needs images"),
         ("run --dry-run --data /nope", "No file or folder /nope"),
-        ("run --dry-run --data pyproject.toml", "pyproject.toml"),
+        ("run --dry-run --data seed.yaml", "seed.yaml"),
         ("run --dry-run --concurrency 9999", "--concurrency must be at most"),
         ("run --dry-run --cpus-per-trial 9999", "--cpus-per-trial must be at most"),
         ("run --dry-run --address localhost:notaport", "an address is HOST:PORT"),
@@ -162,10 +162,19 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("status frist", "Did you mean 'first'?"),
         ("export frist -o x.csv", "Did you mean 'first'?"),
         ("tensorboard first", "has no curves yet"),
+        ("show seed.yaml", "seed is no knob; the run sets it (space seed)."),
+        ("show no_T.yaml", "T is required by the periodic method, but is missing"),
         ("show periodc_T", "Unknown space or run 'periodc_T'. Did you mean 'periodic_T'?"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(runs: Path, line: str, part: str) -> None:
+def test_a_mistake_is_one_line_and_writes_nothing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, line: str, part: str
+) -> None:
+    (runs.parent / "seed.yaml").write_text(
+        "summary: s\nknobs: {seed: {kind: int, low: 1, high: 3, source: s}}"
+    )
+    (runs.parent / "no_T.yaml").write_text("summary: s\nfixed: {method: periodic}")
+    monkeypatch.chdir(runs.parent)
     before = sorted(runs.parent.rglob("*"))
     first, *rest = line.split()
     takes_runs = first in COMMANDS
@@ -290,6 +299,35 @@ def test_list_prints_every_run_in_every_format(runs: Path) -> None:
     ]
     text = tuner("list", "--runs", str(runs), "--format", "csv").stdout
     assert [row["run"] for row in csv.DictReader(io.StringIO(text))] == ["first", "second"]
+
+
+def test_list_names_folders_that_mean_the_same_elsewhere(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.parent)
+    rows = json.loads(tuner("list", "--format", "json").stdout)
+    assert [row["folder"] for row in rows] == [str(runs / "first"), str(runs / "second")]
+
+
+def test_a_space_of_a_long_training_or_a_deeper_network_is_explained(tmp_path: Path) -> None:
+    for name, fixed in (("long", "T: 400"), ("deep", "T: 2, position: bn3")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"summary: s\nfixed: {{method: periodic, {fixed}}}")
+        assert tuner("show", str(path)).stdout.startswith(name)
+
+
+def test_resuming_a_finished_run_says_so_and_starts_nothing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.engine.prepared", None)  # the first thing that a resume would do
+    result = tuner("resume", "first", "--runs", str(runs))
+    assert result.exit_code == 3  # the run's own: one trial crashed
+    assert result.stderr == (
+        "Run first has finished: the budget of 16 trials is spent. To go on, add --more-trials.\n"
+    )
+    assert result.stdout.startswith("Run first finished")
+    with Record.open(runs / "first") as record:
+        assert [event.kind for event in record.events()] == ["slots"]
 
 
 def test_a_damaged_run_does_not_hide_the_others(runs: Path) -> None:

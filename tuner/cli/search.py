@@ -151,7 +151,7 @@ def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) 
 
     RUN is a name under --runs, or a folder. What the record holds stays as it is, and trials
     that were running continue from their last epoch. A finished run goes on if its budget is
-    raised.
+    raised; otherwise it is said to have finished, and its summary printed.
     """
     folder = find_run(runs, run)
     more: dict[str, Any] = {
