@@ -21,6 +21,7 @@ from trainables.config import Arm as ArmName
 from trainables.config import canonical_json
 from tuner.record_file import FILE
 from tuner.record_schema import TRIAL_STATES
+from tuner.spec import in_effect
 from tuner.table import STAGES, default_stage
 
 ARMS = get_args(ArmName)
@@ -244,7 +245,11 @@ def _record_rows(folder: Path) -> list[dict[str, Any]]:
 
     with Record.open(folder) as record, record.transaction():
         run, trials = record.run(), record.trials()
-    parts = {name: run.spec.get(name) for name in ("network", "training", "epochs")}
+    parts = {
+        "network": in_effect(run.spec, "network"),
+        "training": in_effect(run.spec, "training"),
+        "epochs": run.spec.get("epochs"),
+    }
     gpus = run.host.get("gpus") or [{}]
     devices = {"gpu": gpus[0].get("name", "GPU"), "cpu": run.host.get("cpu") or "CPU"}
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -45,7 +45,24 @@ def assignments(items: tuple[str, ...], flag: str) -> dict[str, Any]:
     return values
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class OneLine(click.Command):
+    """A command that tells every mistake in one line on stderr."""
+
+    def main(self, *arguments: Any, **extra: Any) -> NoReturn:
+        """Run the command line and leave with its exit status."""
+        extra["standalone_mode"] = False
+        try:
+            status = super().main(*arguments, **extra)
+        except click.ClickException as error:
+            click.echo(" ".join(error.format_message().splitlines()), err=True)
+            status = error.exit_code
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            status = 130
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 # What decides the trial's numbers:
 @click.option("--epochs", type=int, help="Passes over the training split.  [default: 60]")
 @click.option("--seed", type=int, help="Seeds weights, order, augmentation, dropout.  [default: 0]")
@@ -125,12 +142,16 @@ def main(
         config = with_knobs(TrialConfig(), _joined(flags, sets, "--set"), "command line")
         data_values = _joined({"source": source, "limit": limit}, data_sets, "--set-data")
         data_config = validated(DataConfig, data_values, "command line")
-        trial = train(config, data_config, _device(device), out, cache)
+        trial = train(config, data_config, _device(device), _made(out), cache)
     except UserError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     except CorruptCheckpoint as error:
         click.echo(f"{error} Remove the file to start the trial again.", err=True)
+        sys.exit(1)
+    except OSError as error:  # a full disk; what was saved is kept
+        where = f" ({error.filename})" if error.filename else ""
+        click.echo(f"The trial cannot go on: {error.strerror or error}{where}.", err=True)
         sys.exit(1)
     result = summary(trial)
     if output == "json":
@@ -234,6 +255,16 @@ def _joined(own: dict[str, Any], items: tuple[str, ...], flag: str) -> dict[str,
     for name in given.keys() & values.keys():
         raise UserError(f"{name} must be given once, but {flag} and its own flag both set it.")
     return {**given, **values}
+
+
+def _made(out: Path | None) -> Path | None:
+    """Make the folder for the trial's state, before anything is trained for it."""
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out must be a folder, but {out} is none: {error.strerror}.") from error
+    return out
 
 
 def _device(name: str) -> str:

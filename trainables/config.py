@@ -214,6 +214,14 @@ SECTIONS: dict[str, type[Model]] = {
 }
 
 
+METHOD_KNOBS = {
+    "periodic": ("T", "interval_unit", "position", "stages", "evaluation"),
+    "dynamic": ("Constant", "w_init", "w_per", "w_mean", "divide_by", "gradient", "position",
+                "stages", "evaluation"),
+}  # fmt: skip
+"""What each method of injection reads; without injection none of it is read."""
+
+
 def knob_section(name: str) -> str | None:
     """Return the section that a knob's field lies in, or None for `epochs` and `seed`.
 

@@ -88,7 +88,7 @@ def raised(
     for name, amount in more.items():
         if amount is None:
             continue
-        option = f"more_{name}"
+        option = f"--more-{name.replace('_', '-')}"
         if not amount > 0:
             raise UserError(f"{option} must be greater than 0, but got {amount}.")
         if limits[name] is None:

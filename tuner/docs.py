@@ -64,8 +64,10 @@ SPACES_INTRODUCTION = f"""\
 
 A space says which knobs vary, over what range and why, and what is held fixed. `tuner run --space
 NAME` searches one; `--set NAME=VALUE` holds a knob, or any other field of a trial, at a value, and
-`--range NAME=LOW:HIGH` narrows a range. The answer of a comparison is a function of the range, so
-every range cites its source, and a range can be widened only in a file of one's own.
+`--range NAME=LOW:HIGH` narrows a range. What the space's method of injection does not read cannot
+be set, nor can the method of a space that fixes it: another arm is another space. The answer of a
+comparison is a function of the range, so every range cites its source, and a range can be widened
+only in a file of one's own.
 """
 
 OWN_SPACE = """\
@@ -132,7 +134,8 @@ def spaces_document() -> str:
         parts.append(f"### {section}\n\n{_fields(model)}")
     parts.append(
         "## A run's specification\n\nWhat `--config FILE` may hold beside the sections above;"
-        " flags override it, and it overrides the preset.\n"
+        " flags override it, and it overrides the preset. A relative path of `data.source` starts"
+        " from the file's own folder.\n"
     )
     parts.append(f"### data\n\n{_fields(DataConfig)}")
     for section in ("sampler", "scheduler", "budget", "resources"):

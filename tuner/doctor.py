@@ -193,7 +193,7 @@ def _writable(what: str, folder: Path) -> Finding:
             file.flush()
     except OSError as error:
         return Finding("bad", name, f"cannot write in {place}: {error.strerror}", _choose(what))
-    return Finding("ok", name, f"{folder}{'' if place == folder else ' (will be made)'}")
+    return Finding("ok", name, f"{folder}{'' if place == folder.absolute() else ' (will be made)'}")
 
 
 def _choose(what: str) -> str:

@@ -116,6 +116,15 @@ class Driver:
         """Whether a trial may come back, though there is none to hand out now."""
         return any(live.started_at is None for live in self._live.values())
 
+    def take_back(self, number: int) -> bool:
+        """Put a trial back to waiting, unless a worker has taken it; return whether that was so."""
+        live = self._live.get(number)
+        if live is None or live.started_at is not None:
+            return False
+        self.record.interrupt_trial(number, self.interrupted or "interrupted", self.clock())
+        del self._live[number]
+        return True
+
     def on_started(self, number: int, device: str, worker: str) -> None:
         """Note that a worker has taken the trial."""
         now = self.clock()

@@ -19,7 +19,7 @@ from trainables.config import DataConfig
 from trainables.data.packed import PackedData
 from trainables.data.source import describe, prepare
 from tuner import provenance, restore
-from tuner.budget import raised
+from tuner.budget import raised, spent
 from tuner.driver import Driver
 from tuner.folders import new_folder
 from tuner.ray_session import check_before_start, check_fits, ray_session
@@ -147,6 +147,10 @@ def resume(
             more_gpu_hours=more_gpu_hours,
             more_wall_hours=more_wall_hours,
         )
+        done = _finished(record, spec, budget, added=any(one is not None for one in more))
+        if done is not None:
+            notice(done)
+            return folder
         check_before_start(spec.resources)
         data = prepared(spec.data, cache, notice)
         _check_fingerprint(data, spec, run.data["fingerprint"], f"Run {run.name} was")
@@ -174,6 +178,20 @@ def resume(
             drive(driver, data, gpus, concurrency, on_ready, notice)
     drop_trunks(folder)
     return folder
+
+
+def _finished(record: Record, spec: RunSpec, budget: BudgetConfig, added: bool) -> str | None:
+    """Return that a run has finished and what would go on, or None if there is something to do."""
+    run = record.run()
+    if run.state != "finished":
+        return None
+    seeds = spec.seeds if isinstance(spec.seeds, int) else 1
+    why = spent(budget, record.totals(), upcoming=seeds)
+    if why is None and added:
+        return None
+    limits = [name for name, limit in budget.model_dump().items() if limit is not None]
+    flags = " or ".join(f"--more-{name.replace('_', '-')}" for name in limits)
+    return f"Run {run.name} has finished: {why or run.reason}. To go on, add {flags}."
 
 
 def _check_fingerprint(data: PackedData, spec: RunSpec, expected: str, who: str) -> None:

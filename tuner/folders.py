@@ -29,21 +29,21 @@ def check_name(name: str) -> str:
     return name
 
 
-def writable(runs: Path) -> Path:
-    """Return the folder of all runs, made or yet to make.
+def writable(folder: Path, flag: str = "--runs") -> Path:
+    """Return a folder that a flag names, made or yet to make.
 
     Raises
     ------
     UserError
         If it is no folder, or cannot be written to.
     """
-    runs = runs.resolve()
-    there = next(path for path in (runs, *runs.parents) if path.exists())
+    folder = folder.resolve()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
-        raise UserError(f"--runs must be a folder, but {there} is a file.")
+        raise UserError(f"{flag} must be a folder, but {there} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):  # seen now rather than after data were packed
-        raise UserError(f"--runs must be a folder that can be written to, but {there} cannot.")
-    return runs
+        raise UserError(f"{flag} must be a folder that can be written to, but {there} cannot.")
+    return folder
 
 
 def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:

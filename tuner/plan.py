@@ -20,13 +20,19 @@ from trainables.config import TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
 from tuner.forks import Forks, SharedEpochs, ends_count
 from tuner.rungs import Halving, MedianStopping, build_stopping
-from tuner.spec import RunSpec
+from tuner.spec import RunSpec, in_effect
 from tuner.summary import slot_seconds_per_epoch
 
 SIMULATED_TRIALS = 300
 """As many are simulated at most: the mean then has a standard error of 4 % at 60 epochs."""
 DRAWN_CONFIGS = 50
 """Configurations drawn to know when trials may be judged; the search for w's zero is not free."""
+
+UNTIMED = (
+    "how many images there are is only known once they are packed (tuner data), so when injection"
+    " begins is not known either: all trials are taken to be judged from the first rung on"
+)
+"""A warning."""
 
 
 class Plan(NamedTuple):
@@ -56,6 +62,9 @@ class Plan(NamedTuple):
     slot_seconds_expected: float | None
     cost_from: str
     """Where the cost of an epoch comes from, or why it is not known."""
+    data: dict[str, Any]
+    """Source, training images at most (None where only packing can tell), limit per split."""
+    network: dict[str, Any]
     warnings: tuple[str, ...]
     writes: dict[str, str]
 
@@ -77,11 +86,12 @@ def plan(
         steps are taken to be judged as early as any.
     """
     rng = random.Random(spec.seed)
-    steps = None if images is None else max(1, images // spec.training.batch_size)
     drawn = [spec.trial(knobs, 0) for knobs in _proposed(spec, rng)]
+    steps = None if images is None else max(1, images // drawn[0].training.batch_size)
     judged_from = [_judged_from(one, steps) for one in drawn]
     each_least, each_mean, each_computed = _epochs_a_trial(spec, drawn, judged_from, images, rng)
-    trials, per_epoch = _trials(spec), slot_seconds_per_epoch(others, spec.model_dump(mode="json"))
+    values = spec.model_dump(mode="json")
+    trials, per_epoch = _trials(spec), slot_seconds_per_epoch(others, values)
     if trials is None and spec.budget.epochs is not None:
         trials = math.ceil(spec.budget.epochs / each_computed)
     if trials is None and spec.budget.gpu_hours is not None and per_epoch is not None:
@@ -89,6 +99,7 @@ def plan(
     expected = None if trials is None else trials * each_mean
     computed = None if trials is None else trials * each_computed
     rungs = _rungs(_stopping(spec), spec.epochs)
+    untimed = steps is None and any(_counts_steps(one) for one in drawn)
     late = [start for start in judged_from if not any(rung >= start for rung in rungs)]
     return Plan(
         space=spec.space.name,
@@ -109,11 +120,14 @@ def plan(
             None if computed is None or per_epoch is None else round(computed * per_epoch[0], 1)
         ),
         cost_from=(
-            "not known before the first epoch: no earlier run has this network, data and training"
+            "not known before the first epoch: no earlier run has this network, data, training and"
+            " share of a device; a short one tells (--trials 1 --epochs 2)"
             if per_epoch is None
             else f"{per_epoch[0]:.3g} slot-seconds an epoch, as in run {per_epoch[1]}"
         ),
-        warnings=tuple(_warnings(drawn, steps)),
+        data={"source": spec.data.source, "train_images": images, "limit": spec.data.limit},
+        network=in_effect(values, "network"),
+        warnings=(*_warnings(drawn, steps), *([UNTIMED] if untimed else [])),
         writes={
             "run": str(folder),
             "packed_data": str(cache),
@@ -124,10 +138,16 @@ def plan(
 
 def _judged_from(trial: TrialConfig, steps: int | None) -> int:
     """Return the first epoch that may be judged; 1 where it depends on unknown steps."""
-    counts_steps = trial.injection.method == "dynamic" or trial.injection.interval_unit == "step"
-    if steps is None and counts_steps:
+    if steps is None and _counts_steps(trial):
         return 1
     return first_judged_epoch(trial, steps or 1)
+
+
+def _counts_steps(trial: TrialConfig) -> bool:
+    """Return whether a trial's injection is timed in optimiser steps."""
+    injection = trial.injection
+    in_steps = injection.method == "periodic" and injection.interval_unit == "step"
+    return injection.method == "dynamic" or in_steps
 
 
 def _stopping(spec: RunSpec) -> Halving | MedianStopping | None:

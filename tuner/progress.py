@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -22,7 +23,7 @@ from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
 from tuner.record_schema import END_STATES
-from tuner.summary import Remaining, remaining
+from tuner.summary import Remaining, remaining, without_process
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -31,6 +32,8 @@ INTERVAL_S = 1.0
 HEARTBEAT_S = 60.0
 MOST_ROWS = 12
 """Running and best trials shown at once, so that the table fits 24 lines."""
+NARROW = 60
+"""In fewer columns the last epoch's score is left out, so that the knobs are seen."""
 TOLD = ("warning", "retry", "budget", "tie")
 """Kinds of events that become lines; trials that start and end are seen by their state."""
 QUIET = ("tie",)
@@ -71,6 +74,9 @@ def view(record: RecordReader) -> View:
     """Return what to show of a run."""
     with record.transaction():
         run, totals, trials, best = record.run(), record.totals(), record.trials(), record.best()
+        alive = run.state != "running" or writer(record.folder) is not None
+        if not alive:
+            trials = [replace(t, state="waiting") if t.state == "running" else t for t in trials]
         slots = [event.data for event in record.events() if event.kind == "slots" and event.data]
         current = {
             trial.number: record.epochs(trial.number)[-1]["val_f1"]
@@ -87,18 +93,19 @@ def view(record: RecordReader) -> View:
     if slots and totals.active_s:
         size = slots[-1]["concurrency"] * slots[-1].get("fraction", 1.0)
         busy = min(1.0, totals.slot_s / (size * totals.active_s))
-    alive = run.state != "running" or writer(record.folder) is not None
+    counts = totals.trials if alive else without_process(totals.trials)
+    going = alive and run.state == "running"
     return View(
         name=run.name,
         state=run.state if alive else "interrupted",
-        counts={state: count for state, count in totals.trials.items() if count},
+        counts={state: count for state, count in counts.items() if count},
         budget=", ".join(
             f"{value:g} {name.replace('_', '-')}" for name, value in run.budget.items() if value
         ),
         epochs=totals.epochs,
         elapsed_s=totals.active_s,
         utilisation=busy,
-        remaining=remaining(trials, totals, run.budget, epochs) if run.state == "running" else None,
+        remaining=remaining(trials, totals, run.budget, epochs) if going else None,
         best=None if best is None else lines[best.number],
         running=tuple(lines[trial.number] for trial in trials if trial.state == "running"),
         top=tuple(lines[trial.number] for trial in ended),
@@ -131,9 +138,10 @@ def changes(before: Iterable[TrialRow], after: Sequence[TrialRow]) -> list[str]:
             )
         if trial.state in END_STATES and (known is None or known.state not in END_STATES):
             why = trial.error or trial.reason
+            score = "no score" if trial.state == "diverged" else f"best {score_text(trial.score)}"
             lines.append(
-                f"trial {trial.number} {trial.state} after {trial.epochs} epochs, best"
-                f" {score_text(trial.score)}{f': {why}' if why else ''}"
+                f"trial {trial.number} {trial.state} after {trial.epochs} epochs,"
+                f" {score}{f': {why}' if why else ''}"
             )
     return lines
 
@@ -157,17 +165,19 @@ def render(shown: View, width: int = 80) -> Group:
         left, how = shown.remaining
         head.append(f"about {duration(left)} left ({how})")
     table = Table(box=None, padding=(0, 2, 0, 0), width=width)
+    narrow = width < NARROW
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("knobs", ratio=1, no_wrap=True, overflow="ellipsis")
-    for title in ("epoch", "val F1", "best"):
+    for title in ("epoch", "best") if narrow else ("epoch", "val F1", "best"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     running = shown.running[:MOST_ROWS]
     for line in (*running, *shown.top[: MOST_ROWS - len(running)]):
         style = "bold" if shown.best is not None and line.number == shown.best.number else ""
+        scores = [score_text(line.best)] if narrow else map(score_text, (line.current, line.best))
         table.add_row(
-            str(line.number), line.knobs, f"{line.epoch}/{line.epochs}",
-            score_text(line.current), score_text(line.best), line.state, style=style,
+            str(line.number), line.knobs, f"{line.epoch}/{line.epochs}", *scores, line.state,
+            style=style,
         )  # fmt: skip
     return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in head), table)
 

@@ -7,10 +7,12 @@ its record, never from Ray's files.
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -62,6 +64,20 @@ class DriverScheduler(FIFOScheduler):  # type: ignore[misc]
     def __init__(self, driver: Driver) -> None:
         super().__init__()
         self._driver = driver
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the trial to start next; once the run is interrupted, take back those that wait.
+
+        Tune itself would start them all, for an epoch each.
+        """
+        if self._driver.interrupted is None:
+            return super().choose_trial_to_run(tune_controller)
+        for trial in tune_controller.get_trials():
+            if trial.status == Trial.PENDING and self._driver.take_back(trial.config["number"]):
+                trial.init_local_path()  # Tune's summary of its own wants one
+                with redirect_stdout(None):  # Tune announces the end of each at any verbosity
+                    tune_controller.stop_trial(trial)
+        return None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return STOP when the trial has ended or is to stop, else CONTINUE."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from search_spaces.model import UserError
+from tuner.provenance import gpus
 from tuner.spec import ResourcesConfig
 
 CONNECT_TIMEOUT_S = 5.0
@@ -29,10 +30,12 @@ _FOLDER = re.compile(r"tuner-ray-(\d+)-")
 
 
 def nobody_listens(address: str) -> str | None:
-    """Return why no connection to HOST:PORT is possible; Ray itself would try for a minute."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdigit()):
+    """Return why no connection to an address is possible; Ray itself would try for a minute."""
+    if address in ("auto", "local"):  # Ray's own words
         return None
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit()):
+        return "an address is HOST:PORT, ray://HOST:PORT or auto"
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
@@ -48,14 +51,14 @@ def check_before_start(resources: ResourcesConfig) -> None:
     Raises
     ------
     UserError
-        If nobody answers at the address, or this machine has too few CPU cores.
+        If nobody answers at the address, or this machine has too few CPU cores or GPUs.
     """
     if resources.address is not None:
         closed = nobody_listens(resources.address)
         if closed is not None:
             raise UserError(f"Cannot join Ray at --address {resources.address}: {closed}.")
         return
-    check_fits(resources.model_copy(update={"gpus_per_trial": 0.0}), {"CPU": _local_cpus()})
+    check_fits(resources, {"CPU": _local_cpus(), "GPU": _local_gpus()})
 
 
 @contextlib.contextmanager
@@ -75,6 +78,7 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # the engine's handler records why
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the record and TensorBoard are ours
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner goes to stdout, which is for data
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # it prints of dead workers, whatever is asked
     import ray
 
     if ray.is_initialized():
@@ -156,6 +160,16 @@ def remove_leftovers() -> None:
         match = _FOLDER.match(path.name)
         if match and not psutil.pid_exists(int(match[1])):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _local_gpus() -> int:
+    """Return how many GPUs a Ray of this machine will see."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "NoDevFiles", "-1"):  # Ray reads them so
+        return 0
+    devices = Path("/proc/driver/nvidia/gpus")  # there even where nvidia-smi is not
+    present = len(gpus()) or len(list(devices.glob("*")))
+    return present if visible is None else min(present, len(visible.split(",")))
 
 
 def _local_cpus() -> int:

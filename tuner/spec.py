@@ -7,6 +7,8 @@ the run; where it is written and how many workers serve it are not part of it.
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,11 +21,13 @@ from search_spaces.model import (
     UserError,
     did_you_mean,
     is_number,
+    shown,
     validated,
 )
 from search_spaces.space import ChoiceKnob, FloatKnob, IntKnob, Space, load_space
 from search_spaces.yaml_file import read_yaml
 from trainables.config import (
+    METHOD_KNOBS,
     SECTIONS,
     DataConfig,
     InjectionConfig,
@@ -37,6 +41,8 @@ from trainables.config import (
 from tuner.rungs import build_stopping
 
 PRESETS = Path(__file__).parent / "presets"
+VARIES = "varies"
+"""What `in_effect` tells of a field that the space varies."""
 FLAGS = {
     "data.source": "--data",
     "data.format": "--data-format",
@@ -226,13 +232,19 @@ def known_presets() -> tuple[str, ...]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """Return a preset's values.
+    """Return a preset's values, but for `needs_data`.
 
     Raises
     ------
     UserError
         If there is none of this name.
     """
+    values = _preset(name)
+    values.pop("needs_data", None)
+    return values
+
+
+def _preset(name: str) -> dict[str, Any]:
     if name not in known_presets():
         raise UserError(did_you_mean("preset", name, known_presets()))
     return read_yaml(PRESETS / f"{name}.yaml")
@@ -271,7 +283,8 @@ def build_spec(
     flags : dict
         Like the file, from the command line; `space` is a name or a path.
     sets : dict
-        Knobs or other fields of a trial, by name, held at a value.
+        Knobs or other fields of a trial, by name, held at a value: of the network or the training
+        in those sections, of the injection in the space, and so what the space itself names.
     ranges : dict
         Knobs by name, narrowed to (low, high).
 
@@ -280,8 +293,13 @@ def build_spec(
     UserError
         If anything is unknown or out of its range, with the one line that says so.
     """
-    given = merged(read_yaml(file) if file else {}, flags)
-    base = load_preset(preset)
+    given = merged(_own_values(file) if file else {}, flags)
+    base = _preset(preset)
+    example = base.pop("needs_data", None)
+    if example is not None and not _holds(given, ("data", "source")):
+        raise UserError(
+            f"Preset {preset} needs images: name them with --data, such as --data {example}."
+        )
     if given.get("budget"):
         del base["budget"]  # a preset's number of trials is no limit that the user set
     values = merged(base, given)
@@ -293,14 +311,29 @@ def build_spec(
     def place(path: FieldPath) -> tuple[str, str]:
         dotted = ".".join(path)
         name = ".".join(path[:1] if path[1:] == ("name",) else path[-1:])
+        if name in sets and path[:1] in (("network",), ("training",)):
+            return name, f"--set {name}"
         if dotted in FLAGS and _holds(flags, path):
             return name, FLAGS[dotted]
         return name, f"{file}, {dotted}" if file and dotted else str(file or "")
 
     for name, value in sets.items():
-        if knob_section(name) is None:
+        section = knob_section(name)
+        if section is None:
             raise UserError(f"Use --{name} to set {name}, not --set.")
-        space = space.with_fixed(name, value)
+        flag = FLAGS.get(f"{section}.{name}")
+        if flag is not None and _holds(flags, (section, name)):
+            raise UserError(f"{name} is given both {flag} and --set; keep one.")
+        if name == "method" and space.fixed.get(name, value) != value:
+            raise UserError(
+                f"--set method={shown(value)} would put another arm under the name of space"
+                f" {space.name}, whose method is {space.fixed[name]}; choose another --space."
+            )
+        if section == "injection" or name in space.knobs or name in space.fixed:
+            space = space.with_fixed(name, value)
+        if section != "injection" and isinstance(values.get(section, {}), dict):
+            values = merged(values, {section: {name: value}})  # else refused below
+    _check_effect(space, values.get("injection"), sets)
     epochs = values["epochs"]
     if isinstance(epochs, int) and epochs > 0:  # otherwise refused below
         for name, (low, high) in ranges.items():
@@ -308,6 +341,48 @@ def build_spec(
                 raise UserError(f"{name} is given both --set and --range; keep one.")
             space = space.with_range(name, low, high, epochs)
     return validated(RunSpec, {**values, "space": space}, place)
+
+
+def in_effect(spec: Mapping[str, Any], section: Literal["network", "training"]) -> dict[str, Any]:
+    """Return a section of a recorded specification as the run's trials have it.
+
+    What the space fixes overrides the section; what it varies is told as `VARIES`.
+    """
+    space = spec["space"]
+    return {
+        name: VARIES if name in space["knobs"] else space["fixed"].get(name, value)
+        for name, value in spec[section].items()
+    }
+
+
+def _own_values(file: Path) -> dict[str, Any]:
+    """Return a configuration file's values; a relative path of data starts from its folder."""
+    values = read_yaml(file)
+    if "study" in values:
+        raise UserError(f"study is set by `tuner study`, not in a configuration ({file}).")
+    data = values.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    if isinstance(source, str) and source not in ("", "synthetic"):
+        home = os.path.expanduser(source)  # noqa: PTH111 - Path's raises for an unknown user
+        here = str(file.absolute().parent / home)
+        values = merged(values, {"data": {"source": here}})
+    return values
+
+
+def _check_effect(space: Space, injection: Any, sets: Mapping[str, Any]) -> None:
+    """Refuse to set what the method of injection does not read: it would look as if it counted."""
+    own = injection.get("method", "none") if isinstance(injection, dict) else "none"
+    method = space.fixed.get("method", own)
+    if "method" in space.knobs or not isinstance(method, str):
+        return
+    for name in sets:
+        readers = [one for one, knobs in METHOD_KNOBS.items() if name in knobs]
+        if readers and method not in readers:
+            raise UserError(
+                f"--set {name} has no effect in space {space.name}: {' and '.join(readers)}"
+                f" injection reads it, but the method here is {method}. Leave it out, or choose"
+                " another --space."
+            )
 
 
 def _holds(values: Any, path: FieldPath) -> bool:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from search_spaces.model import UserError
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import Totals, TrialRow
 from tuner.record_schema import END_STATES
+from tuner.spec import in_effect
 
 DONE, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses."""
@@ -31,28 +33,38 @@ def summary(record: RecordReader) -> dict[str, Any]:
     """Return what a run is and found, as plain JSON values."""
     with record.transaction():
         run, totals, best = record.run(), record.totals(), record.best()
-        trials = record.trials()
-    state, reason = run.state, run.reason
+        rows = record.trials()
+    state, reason, trials = run.state, run.reason, totals.trials
     if state == "running" and writer(record.folder) is None:
         state, reason = "interrupted", "its process ended without notice"
+        trials = without_process(trials)
     return {
         "run": run.name,
         "folder": str(record.folder),
         "state": state,
         "reason": reason,
         "space": run.spec["space"]["name"],
-        "trials": {name: count for name, count in totals.trials.items() if count},
+        "trials": {name: count for name, count in trials.items() if count},
         "best": None if best is None else _best(best, record.epochs(best.number)),
         "cost": {
             "epochs": totals.epochs,
             "slot_seconds": round(totals.slot_s, 3),
-            "stand_alone_epochs": sum(trial.stand_alone_epochs for trial in trials),
-            "stand_alone_slot_seconds": round(sum(t.stand_alone_slot_s for t in trials), 3),
+            "stand_alone_epochs": sum(row.stand_alone_epochs for row in rows),
+            "stand_alone_slot_seconds": round(sum(row.stand_alone_slot_s for row in rows), 3),
             "wall_seconds": round(totals.active_s, 3),
         },
         "digest": run.digest,
         "created_at": run.created_at,
     }
+
+
+def without_process(trials: dict[str, int]) -> dict[str, int]:
+    """Return trials by state if no process trains them: what was running waits for a resume.
+
+    >>> without_process({"waiting": 1, "running": 2, "completed": 3})
+    {'waiting': 3, 'running': 0, 'completed': 3}
+    """
+    return {**trials, "waiting": trials.get("waiting", 0) + trials.get("running", 0), "running": 0}
 
 
 def exit_status(summed: dict[str, Any]) -> int:
@@ -134,17 +146,27 @@ def slot_seconds_per_epoch(
 ) -> tuple[float, str] | None:
     """Return what an epoch costs by the newest run like `spec`, and that run's name, or None.
 
-    Like means: the same network, data, training and device share, and at least one epoch.
+    Like means: the same network, data, training and device share, and at least one epoch. A record
+    that cannot be read tells nothing.
     """
     from tuner.record import Record
 
     for folder in reversed(folders):
-        with Record.open(folder) as record:
-            run, totals = record.run(), record.totals()
-        alike = all(run.spec[part] == spec[part] for part in ("network", "data", "training"))
+        try:
+            with Record.open(folder) as record:
+                run, totals = record.run(), record.totals()
+        except UserError:
+            continue
+        alike = _what_costs(run.spec) == _what_costs(spec)
         if alike and totals.epochs:
             return totals.slot_s / totals.epochs, run.name
     return None
+
+
+def _what_costs(spec: dict[str, Any]) -> list[Any]:
+    """Return what the cost of an epoch depends on."""
+    share = [spec["resources"][name] for name in ("gpus_per_trial", "cpus_per_trial")]
+    return [in_effect(spec, "network"), in_effect(spec, "training"), spec["data"], share]
 
 
 def _best(trial: TrialRow, epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from search_spaces.space import ChoiceKnob, Knob
 from trainables.config import InjectionConfig
 from tuner.cli.formatting import duration
 from tuner.record_schema import TRIAL_STATES
+from tuner.spec import in_effect
 
 PRECISION = "fp32"
 """What trials compute in; `trainables.config.TrainingConfig` has no other."""
@@ -60,7 +61,7 @@ def facts(run: Run, index: int) -> Facts:
         ("Machine", _machine(row.host)),
         ("Data", f"{row.data.get('source', 'unknown')}, {_images(images)}"),
         ("Fingerprint of the data", str(row.data.get("fingerprint", "unknown"))),
-        ("Network", _network(spec["network"], row.data)),
+        ("Network", _network(in_effect(spec, "network"), row.data)),
         ("Training", _training(spec)),
         ("Precision", str(spec["training"].get("precision", PRECISION))),
         ("Sampler", _named(spec["sampler"])),
@@ -150,8 +151,8 @@ def differences(runs: Sequence[Run]) -> list[str]:
     found = []
     for what, of in (
         ("data", lambda run: run.row.data.get("fingerprint")),
-        ("network", lambda run: run.row.spec["network"]),
-        ("training", lambda run: run.row.spec["training"]),
+        ("network", lambda run: in_effect(run.row.spec, "network")),
+        ("training", lambda run: in_effect(run.row.spec, "training")),
         ("number of epochs", lambda run: run.row.spec["epochs"]),
         ("Git revision", lambda run: run.row.git_revision),
         ("machine", lambda run: _machine(run.row.host)),
@@ -214,10 +215,10 @@ def _network(network: dict[str, Any], data: dict[str, Any]) -> str:
 
 
 def _training(spec: dict[str, Any]) -> str:
-    training = spec["training"]
+    training = {name: _text(value) for name, value in in_effect(spec, "training").items()}
     return (
-        f"{spec['epochs']} epochs, {training['optimizer']}, learning rate {training['lr']:g}"
-        f" ({training['schedule']} schedule), weight decay {training['weight_decay']:g}, batch"
+        f"{spec['epochs']} epochs, {training['optimizer']}, learning rate {training['lr']}"
+        f" ({training['schedule']} schedule), weight decay {training['weight_decay']}, batch"
         f" {training['batch_size']}, augmentation {training['augment']}"
     )
 

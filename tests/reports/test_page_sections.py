@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from reports.sections.trials import curve_data, failures, thumbnail
 from reports.sections.verdict import Asked, verdict
 from reports.table import read_trials
 from search_spaces.model import UserError
+from search_spaces.space import Space
+from search_spaces.yaml_file import parse_yaml
 from tests.reports.made_records import CENSUS, Ending, make_record
 from tests.reports.made_tables import DYNAMIC, PERIODIC, joined, made
 from tests.reports.made_trials import made_curve, made_run, made_trial
@@ -254,6 +257,29 @@ def test_conditions_that_runs_do_not_share_are_told(tmp_path: Path) -> None:
     told = " ".join(differences(runs))
     assert "do not share one data" in told
     assert "number of epochs" in told
+
+
+def test_provenance_tells_the_network_and_training_that_the_trials_had(tmp_path: Path) -> None:
+    def lr(text: str) -> dict[str, Any]:
+        return {"name": "own", "summary": "s", **parse_yaml(text, "own")}
+
+    fixed = Space.model_validate(lr("fixed: {method: none, lr: 0.02, batch_size: 16, width: 12}"))
+    varied = "knobs: {lr: {kind: float, low: 0.001, high: 0.1, source: s}}"
+    folders = [
+        make_record(tmp_path / "a", fixed, trials=1),
+        make_record(tmp_path / "b", Space.model_validate(lr(varied)), trials=1),
+        make_record(tmp_path / "c", "baseline", trials=1),
+    ]
+    runs = read_runs(folders)
+    items = [dict(facts(run, 0).items) for run in runs]
+    assert "width 12" in items[0]["Network"]
+    assert "learning rate 0.02" in items[0]["Training"]
+    assert "batch 16" in items[0]["Training"]
+    assert "learning rate varies" in items[1]["Training"]
+    told = " ".join(differences([runs[0], runs[2]]))
+    assert "do not share one network" in told
+    assert "do not share one training" in told
+    assert len(set(read_trials(folders).conditions)) == 3
 
 
 def test_thumbnails_lie_in_their_box_and_one_point_is_a_dash() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import re
@@ -112,6 +113,10 @@ def test_limit_uses_fewer_images(data):
         (["--set-data", "sise=8"], "Unknown field 'sise'. Did you mean 'size'?"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--device", "tpu"], "device must be one of auto, cpu"),
+        (["--out", "/dev/null/x"], "--out must be a folder, but /dev/null/x is none"),
+        (["--epochs", "many"], "'many' is not a valid integer"),
+        (["--nope"], "No such option"),
+        (["extra"], "unexpected extra argument"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(arguments, told, data, tmp_path):
@@ -134,6 +139,18 @@ def test_damaged_state_is_told_and_exits_with_1(data, tmp_path):
     done = run("--data", data.folder, *SMALL, "--out", tmp_path)
     assert done.exit_code == 1
     assert "is damaged" in done.stderr.splitlines()[-1]
+
+
+def test_a_full_disk_is_one_line_and_exits_with_1(data, tmp_path, monkeypatch):
+    def save(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "state.pt")
+
+    monkeypatch.setattr("trainables.train.Trial.save", save)
+    done = run("--data", data.folder, *SMALL, "--epochs", 1, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == (
+        "The trial cannot go on: No space left on device (state.pt)."
+    )
 
 
 def test_divergence_is_a_result(data):

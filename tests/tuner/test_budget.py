@@ -55,13 +55,13 @@ def test_raising_adds_to_what_limits_and_leaves_the_rest():
 
 
 def test_raising_what_has_no_limit_is_refused_and_says_what_has():
-    with pytest.raises(UserError, match=r"more_epochs raises a limit.*none: only 20 trials"):
+    with pytest.raises(UserError, match=r"--more-epochs raises a limit.*none: only 20 trials"):
         raised(BudgetConfig(trials=20), more_epochs=100)
 
 
 @pytest.mark.parametrize("amount", [0, -3])
 def test_raising_by_nothing_or_less_is_refused(amount):
-    with pytest.raises(UserError, match=f"more_trials must be greater than 0, but got {amount}"):
+    with pytest.raises(UserError, match=f"--more-trials must be greater than 0, but got {amount}"):
         raised(BudgetConfig(trials=20), more_trials=amount)
 
 

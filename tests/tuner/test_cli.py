@@ -20,12 +20,15 @@ from hypothesis import strategies as st
 
 from search_spaces.space import known_spaces
 from tests.search_spaces.test_yaml_file import YAMLISH
+from tests.trainables.data.layouts import class_folders, write_folder
 from tests.tuner.made_runs import make_run
 from tests.tuner.test_spec import KNOB_NAMES, TEXTS, plausible_sets
+from trainables.config import DataConfig
+from trainables.data.source import prepare
 from tuner.cli import COMMANDS, cli
-from tuner.cli.search import flags_given, parse_ranges, parse_sets
+from tuner.cli.search import flags_given, parse_ranges, parse_sets, training_images
 from tuner.record import Record
-from tuner.spec import FLAGS
+from tuner.spec import FLAGS, build_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVES = [
@@ -116,6 +119,15 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("run --preset quik", "Did you mean 'quick'?"),
         ("run --sampler tp", "sampler must be one of tpe, random"),
         ("run --scheduler ash", "scheduler must be one of asha, median, none"),
+        ("run --preset paper", "Preset paper needs images: name them with --data"),
+        ("run --preset fer2013 --dry-run", "Preset fer2013 needs images"),
+        ("run --dry-run --data /nope", "No file or folder /nope"),
+        ("run --dry-run --data seed.yaml", "seed.yaml"),
+        ("run --dry-run --concurrency 9999", "--concurrency must be at most"),
+        ("run --dry-run --cpus-per-trial 9999", "--cpus-per-trial must be at most"),
+        ("run --dry-run --address localhost:notaport", "an address is HOST:PORT"),
+        ("run --dry-run --cache /dev/null/x", "--cache must be a folder, but /dev/null is a file"),
+        ("run --address nowhere", "an address is HOST:PORT, ray://HOST:PORT or auto"),
         ("run --trials 0", "trials must be a whole number from 1 to 1000000, but got 0 (--trials)"),
         ("run --trials many", "but got 'many' (--trials)"),
         ("run --epochs 1.5", "but got 1.5 (--epochs)"),
@@ -130,6 +142,10 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("run --set T=[", "Not valid YAML"),
         ("run --set T=1 --set T=2", "--set T is given twice"),
         ("run --set Tt=1", "Did you mean 'T'?"),
+        ("run --set width=12 --width 8", "width is given both --width and --set; keep one."),
+        ("run --set method=dynamic", "would put another arm under the name of space periodic_T"),
+        ("run --space baseline --set T=3", "--set T has no effect in space baseline"),
+        ("run --set Constant=3", "--set Constant has no effect in space periodic_T"),
         ("run --set position=bn3", "position must be one of bn1, bn2, shortcut, all"),
         ("run --space dynamic --set Constant=0", "Constant must be a number greater than 0"),
         ("run --space dynamic --set w_init=1", "w_init must be a number greater than 0 and less"),
@@ -146,10 +162,19 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("status frist", "Did you mean 'first'?"),
         ("export frist -o x.csv", "Did you mean 'first'?"),
         ("tensorboard first", "has no curves yet"),
+        ("show seed.yaml", "seed is no knob; the run sets it (space seed)."),
+        ("show no_T.yaml", "T is required by the periodic method, but is missing"),
         ("show periodc_T", "Unknown space or run 'periodc_T'. Did you mean 'periodic_T'?"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(runs: Path, line: str, part: str) -> None:
+def test_a_mistake_is_one_line_and_writes_nothing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, line: str, part: str
+) -> None:
+    (runs.parent / "seed.yaml").write_text(
+        "summary: s\nknobs: {seed: {kind: int, low: 1, high: 3, source: s}}"
+    )
+    (runs.parent / "no_T.yaml").write_text("summary: s\nfixed: {method: periodic}")
+    monkeypatch.chdir(runs.parent)
     before = sorted(runs.parent.rglob("*"))
     first, *rest = line.split()
     takes_runs = first in COMMANDS
@@ -211,6 +236,40 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, space: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_refuses_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    told = refused("run", "--dry-run", "--gpus-per-trial", "1")
+    assert told.startswith("--gpus-per-trial must be at most 0")
+
+
+def test_a_dry_run_passes_over_a_damaged_record(runs: Path) -> None:
+    (runs / "third").mkdir()
+    (runs / "third" / "record.db").write_text("no database")
+    result = tuner("run", "--dry-run", "--runs", str(runs))
+    assert result.exit_code == 0
+    assert "as in run" in " ".join(result.stdout.split())
+
+
+def test_a_dry_run_tells_data_and_network(tmp_path: Path) -> None:
+    arguments = ["--runs", str(tmp_path), "--cache", str(tmp_path), "--limit", "100"]
+    lines = tuner("run", "--dry-run", "--width", "6", *arguments).stdout.splitlines()
+    assert "  data     synthetic, 100 training images, at most 100 images a split" in lines
+    assert "  network  depth=18 width=6 stem=imagenet" in lines
+
+
+def test_training_images_are_those_of_a_packed_set_or_at_most_the_limit(tmp_path: Path) -> None:
+    files = class_folders(["cat", "dog"], 20, ["train", "val", "test"])
+    source = str(write_folder(tmp_path / "set", files))
+    cache = tmp_path / "cache"
+    assert training_images(DataConfig(source=source), cache) is None
+    assert training_images(DataConfig(source=source, limit=30), cache) == 30
+    assert not cache.exists()
+    prepare(DataConfig(source=source), cache)
+    assert training_images(DataConfig(source=source), cache) == 40
+    assert training_images(DataConfig(source=source, limit=30), cache) == 30
+    assert training_images(DataConfig(), cache) == 1500
+
+
 def test_flags_reach_the_fields_that_they_name() -> None:
     given_ = {"trials": "3", "seeds": "fixed", "audit": "0.5", "address": "1e3", "data": "x"}
     assert flags_given(given_) == {
@@ -240,6 +299,35 @@ def test_list_prints_every_run_in_every_format(runs: Path) -> None:
     ]
     text = tuner("list", "--runs", str(runs), "--format", "csv").stdout
     assert [row["run"] for row in csv.DictReader(io.StringIO(text))] == ["first", "second"]
+
+
+def test_list_names_folders_that_mean_the_same_elsewhere(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.parent)
+    rows = json.loads(tuner("list", "--format", "json").stdout)
+    assert [row["folder"] for row in rows] == [str(runs / "first"), str(runs / "second")]
+
+
+def test_a_space_of_a_long_training_or_a_deeper_network_is_explained(tmp_path: Path) -> None:
+    for name, fixed in (("long", "T: 400"), ("deep", "T: 2, position: bn3")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"summary: s\nfixed: {{method: periodic, {fixed}}}")
+        assert tuner("show", str(path)).stdout.startswith(name)
+
+
+def test_resuming_a_finished_run_says_so_and_starts_nothing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.engine.prepared", None)  # the first thing that a resume would do
+    result = tuner("resume", "first", "--runs", str(runs))
+    assert result.exit_code == 3  # the run's own: one trial crashed
+    assert result.stderr == (
+        "Run first has finished: the budget of 16 trials is spent. To go on, add --more-trials.\n"
+    )
+    assert result.stdout.startswith("Run first finished")
+    with Record.open(runs / "first") as record:
+        assert [event.kind for event in record.events()] == ["slots"]
 
 
 def test_a_damaged_run_does_not_hide_the_others(runs: Path) -> None:
@@ -276,6 +364,20 @@ def test_show_explains_a_space_and_a_run(runs: Path) -> None:
     assert len(facts["trial_rows"]) == 3
 
 
+def test_show_tells_the_network_and_training_that_the_trials_had(tmp_path: Path) -> None:
+    sets = {"lr": 0.01, "batch_size": 16, "width": 12}
+    spec = build_spec("quick", None, {"space": "baseline"}, sets, {})
+    make_run(tmp_path / "set", [({}, [0.2], "completed")], spec=spec)
+    (tmp_path / "own.yaml").write_text("summary: s\nfixed: {lr: 0.01, batch_size: 16, width: 12}")
+    fixed = build_spec("quick", None, {"space": str(tmp_path / "own.yaml")}, {}, {})
+    make_run(tmp_path / "fixed", [({}, [0.2], "completed")], spec=fixed)
+    for name in ("set", "fixed"):
+        text = tuner("show", name, "--runs", str(tmp_path)).stdout
+        (network,) = (line for line in text.splitlines() if line.startswith("  network"))
+        assert "width=12" in network
+        assert "trial    12 epochs, optimizer=adam lr=0.01 batch_size=16" in text
+
+
 def test_export_writes_the_trials_of_several_runs(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     result = tuner("export", "first", "second", "-o", str(path), "--runs", str(runs))
@@ -306,6 +408,24 @@ def test_run_prints_one_object_and_the_status_of_what_failed(
     assert set(found["best"]) >= {"config", "score", "test_score", "epoch"}
     with Record.open(tmp_path / "n") as record:
         assert record.run().spec["space"]["name"] == "periodic_T"
+
+
+@pytest.mark.parametrize("command", [["run", "--name", "n"], ["resume", "first"]])
+def test_what_ray_prints_goes_to_stderr_and_stdout_holds_one_object(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def start(*_: Any, runs: Path, name: str, **rest: Any) -> Path:
+        print("(raylet) A worker died or was killed.")
+        return make_run(runs / name, CURVES)
+
+    def resume(*_: Any, **rest: Any) -> None:
+        print("(raylet) A worker died or was killed.")
+
+    monkeypatch.setattr("tuner.engine.start", start)
+    monkeypatch.setattr("tuner.engine.resume", resume)
+    result = tuner(*command, "--runs", str(runs), "--format", "json")
+    assert json.loads(result.stdout)["run"] == command[-1]
+    assert "(raylet)" in result.stderr
 
 
 OPTIONS = [flag for path, flag in FLAGS.items() if path != "data.source"]

@@ -20,6 +20,7 @@ from tuner.cli import cli
 from tuner.record_file import FILE as RECORD
 from tuner.seeding import trial_seed
 from tuner.study.choice import tuned
+from tuner.study.conduct import freeze
 from tuner.study.spec import thawed
 from tuner.study.stages import before_confirming, confirmations
 
@@ -59,6 +60,20 @@ def test_the_command_line_says_what_was_done_and_what_to_do_next(tmp_path, made_
     held = json.loads(out)
     assert set(held["runs"].values()) == {"finished"}
     assert held["trials"] == {"completed": len(read_trials(runs.glob("small/*/")))}
+
+
+def test_what_ray_prints_goes_to_stderr_and_stdout_holds_one_object(
+    tmp_path, made_engine, monkeypatch
+):
+    def conduct(spec, folder, **_):
+        freeze(spec, folder)
+        print("(raylet) A worker died or was killed.")
+
+    monkeypatch.setattr("tuner.study.conduct.conduct", conduct)
+    status, out, err = study(written(tmp_path), "--runs", tmp_path, "--format", "json")
+    assert status == 0
+    assert json.loads(out)["study"] == "small"
+    assert "(raylet)" in err
 
 
 def test_a_study_is_gone_on_with_by_name_by_folder_and_by_the_same_command(tmp_path, made_engine):

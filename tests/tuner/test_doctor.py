@@ -61,6 +61,15 @@ def test_a_folder_without_permission_is_bad(tmp_path: Path) -> None:
     assert found(tmp_path, runs=tmp_path / "closed")["runs folder"].level == "bad"
 
 
+def test_only_a_folder_that_is_not_there_will_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    assert found(tmp_path, runs=Path("there"))["runs folder"].told == "there"
+    assert found(tmp_path, runs=Path("new"))["runs folder"].told == "new (will be made)"
+
+
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     found(tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["temp"]

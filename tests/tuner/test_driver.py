@@ -236,6 +236,26 @@ def test_an_interrupt_stops_after_the_epoch_and_the_rest_equals_the_undisturbed_
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
+def test_only_a_trial_that_no_worker_has_taken_is_taken_back_and_it_continues_later(
+    tmp_path: Path,
+) -> None:
+    specification = spec("baseline", budget={"trials": 2})
+    driver = simulation.open_driver(tmp_path / "run", specification, Clock())
+    first, second = driver.next_trial(), driver.next_trial()
+    assert first is not None
+    assert second is not None
+    driver.on_started(first.number, "cpu", "worker")
+    driver.interrupted = "interrupted"
+    assert [driver.take_back(one.number) for one in (first, second)] == [False, True]
+    assert not driver.may_hand_out_more
+    assert driver.record.trial(second.number).slot_s == 0
+    driver.interrupt_all("interrupted")
+    driver.record.close()
+    run(tmp_path / "run", specification, noisy_curve)
+    with Record.open(tmp_path / "run") as record:
+        assert [trial.state for trial in record.trials()] == ["completed", "completed"]
+
+
 def test_a_row_that_arrives_twice_counts_once(tmp_path: Path) -> None:
     clock = Clock()
     driver = simulation.open_driver(tmp_path / "run", spec(budget={"trials": 1}), clock)

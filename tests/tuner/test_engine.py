@@ -283,6 +283,21 @@ def test_kills_of_a_worker_and_of_the_driver_lose_and_double_nothing(shared: Pat
     assert first.slot_s > first.train_s + first.eval_s + 1.0
 
 
+def test_after_a_workers_death_stdout_still_holds_one_object(shared: Path) -> None:
+    folder = shared / "json" / "it"
+    arguments = command(shared, folder.parent, "--name", "it", "--trials", "3", "--format", "json")
+    process = subprocess.Popen(
+        arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for_epochs(folder, 2, process)
+    _a_worker(process).kill()
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr[-2000:]
+    assert json.loads(stdout)["trials"].keys() <= {"completed", "pruned"}
+    assert "retry:" in stderr
+    assert "\x1b" not in stderr
+
+
 def test_ctrl_c_finishes_the_epoch_and_the_run_goes_on_later(
     shared: Path, undisturbed: Path
 ) -> None:
@@ -301,6 +316,25 @@ def test_ctrl_c_finishes_the_epoch_and_the_run_goes_on_later(
         assert "running" not in {trial.state for trial in record.trials()}
     finish(resume_command(shared, folder))
     assert content(folder) == content(undisturbed)
+
+
+def test_ctrl_c_before_any_worker_is_up_trains_no_epoch(shared: Path) -> None:
+    folder = shared / "early" / "it"
+    process = subprocess.Popen(
+        command(shared, folder.parent, "--name", "it", "--trials", "2"),
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not _asked(folder):  # a worker starts for seconds after that
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr[-2000:]
+    with Record.open(folder) as record:
+        assert {(trial.state, trial.epochs) for trial in record.trials()} == {("waiting", 0)}
+    finish(resume_command(shared, folder))
 
 
 def test_more_trials_go_on_where_the_budget_ended(shared: Path, undisturbed: Path) -> None:
@@ -476,6 +510,14 @@ def test_half_gpu_trials_share_the_gpus_of_a_cluster_that_was_joined(
     assert (slots["concurrency"], slots["fraction"]) == (2, 0.5)
     held = (first.ended_at or 0) - (first.started_at or 0)
     assert first.slot_s >= held * 0.5  # half a GPU: half a slot-second a second, and the start
+
+
+def _asked(folder: Path) -> bool:
+    """Return whether a run has a trial."""
+    if not (folder / "record.db").exists():
+        return False
+    with Record.open(folder) as record:
+        return bool(record.trials())
 
 
 def _seconds_an_epoch(folder: Path) -> float:

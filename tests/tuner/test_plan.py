@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tuner.made_runs import make_run, quick
-from tuner.plan import Plan, plan
+from tuner.plan import UNTIMED, Plan, plan
 from tuner.spec import RunSpec, build_spec
 
 
@@ -52,6 +52,19 @@ def test_unknown_data_change_nothing_where_injection_counts_epochs() -> None:
     assert planned(quick(), images=None).epochs_expected == planned(quick()).epochs_expected
     dynamic = planned(quick("dynamic"), images=None)
     assert dynamic.epochs_least == 16 * 2  # all at the first rung
+
+
+def test_an_unknown_number_of_images_is_said_where_injection_counts_steps() -> None:
+    assert UNTIMED in planned(quick("dynamic"), images=None).warnings
+    for spec, images in ((quick(), None), (quick("dynamic"), 1500), (quick("baseline"), None)):
+        assert UNTIMED not in planned(spec, images=images).warnings
+
+
+def test_steps_are_counted_with_the_batch_of_the_trials(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("summary: s\nfixed: {method: dynamic, batch_size: 8}")
+    fixed = planned(quick(str(tmp_path / "own.yaml")))
+    given = planned(quick("dynamic_default", training={"batch_size": 8}))
+    assert fixed.epochs_least == given.epochs_least
 
 
 def test_cost_is_that_of_a_recorded_run_or_not_known(tmp_path: Path) -> None:

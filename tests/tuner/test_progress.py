@@ -26,7 +26,8 @@ CURVES = [
 
 
 def test_a_view_holds_running_best_and_counts(tmp_path: Path) -> None:
-    with Record.open(make_run(tmp_path / "a", CURVES, state="running", reason=None)) as record:
+    folder = make_run(tmp_path / "a", CURVES, state="running", reason=None)
+    with Record.open(folder, write=True) as record:
         shown = view(record)
     assert shown.counts == {"running": 1, "completed": 1, "pruned": 1, "diverged": 1}
     assert [line.number for line in shown.running] == [2]
@@ -35,7 +36,16 @@ def test_a_view_holds_running_best_and_counts(tmp_path: Path) -> None:
     assert shown.best is not None
     assert shown.best.number == 0
     assert shown.utilisation == pytest.approx(16 / (2 * 8))  # two slots for 8 s
+    assert shown.remaining is not None
     assert "1 running" in status_line(shown)
+
+
+def test_a_run_that_was_killed_shows_no_running_trial_and_no_time_left(tmp_path: Path) -> None:
+    with Record.open(make_run(tmp_path / "a", CURVES, state="running", reason=None)) as record:
+        shown = view(record)
+    assert shown.state == "interrupted"
+    assert (shown.running, shown.remaining) == ((), None)
+    assert shown.counts == {"waiting": 1, "completed": 1, "pruned": 1, "diverged": 1}
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -48,6 +58,8 @@ def test_the_table_fits_its_width(tmp_path: Path, width: int) -> None:
     Console(file=text, width=width).print(render(shown, width))
     lines = text.getvalue().splitlines()
     assert max(map(len, lines)) <= width
+    assert sum("Con" in line for line in lines) >= 12  # the knobs are seen
+    assert ("val F1" in text.getvalue()) == (width >= 60)
     assert len(lines) <= 24
 
 
@@ -58,6 +70,7 @@ def test_lines_tell_starts_ends_and_new_bests_once(tmp_path: Path) -> None:
     assert "trial 0 started: T=2" in lines
     assert "new best: 0.5000 at epoch 2 of trial 0 (T=2)" in lines
     assert "trial 1 pruned after 1 epochs, best 0.3000: it was pruned" in lines
+    assert "trial 3 diverged after 1 epochs, no score: it was diverged" in lines
     assert sum(line.startswith("new best") for line in lines) == 1
     assert changes(trials, trials) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,9 @@ def test_what_never_fits_is_refused_by_name(
         ({"cpus_per_trial": 9999}, "--cpus-per-trial"),
         ({"concurrency": 9999}, "--concurrency"),
         ({"address": "127.0.0.1:1"}, "127.0.0.1:1"),
+        ({"address": "localhost:notaport"}, "an address is HOST:PORT"),
+        ({"address": "1e3"}, "an address is HOST:PORT"),
+        ({"address": ":6379"}, "an address is HOST:PORT"),
     ],
 )
 def test_what_can_be_seen_beforehand_is_refused_without_ray(
@@ -67,8 +71,30 @@ def test_what_can_be_seen_beforehand_is_refused_without_ray(
         check_before_start(ResourcesConfig.model_validate(fields))
 
 
-def test_what_only_ray_can_tell_is_left_to_it() -> None:
-    check_before_start(ResourcesConfig(gpus_per_trial=0.5))
+@pytest.mark.parametrize(
+    ("present", "visible", "most"),
+    [(0, None, 0), (0, "0,1", 0), (2, None, 2), (2, "1", 1), (2, "", 0), (2, "-1", 0)],
+)
+def test_gpus_of_this_machine_are_counted_without_ray(
+    monkeypatch: pytest.MonkeyPatch, present: int, visible: str | None, most: int
+) -> None:
+    monkeypatch.setattr("tuner.ray_session.gpus", lambda: [{"name": "a GPU"}] * present)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    # on a machine with GPUs the driver's own folder would tell of them even without nvidia-smi
+    if present or not Path("/proc/driver/nvidia/gpus").exists():
+        with pytest.raises(UserError, match=rf"must be at most {most}\b"):
+            check_before_start(ResourcesConfig(gpus_per_trial=1, concurrency=most + 1))
+        if most:
+            check_before_start(ResourcesConfig(gpus_per_trial=1, concurrency=1))
+
+
+def test_what_a_cluster_has_only_ray_can_tell() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_before_start(ResourcesConfig(address=address, gpus_per_trial=0.5, concurrency=999))
+    check_before_start(ResourcesConfig(address="auto", gpus_per_trial=0.5))
 
 
 def test_folders_of_dead_runs_are_removed_and_those_of_living_ones_stay() -> None:

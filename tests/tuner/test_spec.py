@@ -11,11 +11,19 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from search_spaces.model import UserError
-from search_spaces.space import known_spaces
+from search_spaces.space import known_spaces, load_space
 from tests.search_spaces.test_space import SPACES, VALUES
 from tests.search_spaces.test_yaml_file import YAMLISH
 from trainables.config import SECTIONS, canonical_json
-from tuner.spec import FLAGS, RunSpec, build_spec, known_presets, load_preset, merged
+from tuner.spec import (
+    FLAGS,
+    RunSpec,
+    build_spec,
+    in_effect,
+    known_presets,
+    load_preset,
+    merged,
+)
 
 KNOB_NAMES = [name for model in SECTIONS.values() for name in model.model_fields]
 NAMES = st.sampled_from([*KNOB_NAMES, "epochs", "seed", "x", ""])
@@ -59,7 +67,8 @@ def built(
 @pytest.mark.parametrize("preset", known_presets())
 @pytest.mark.parametrize("space", known_spaces())
 def test_every_preset_and_space_fit(preset: str, space: str) -> None:
-    assert built({"space": space}, preset=preset).space.name == space
+    images = {} if preset == "quick" else {"data": {"source": "images.zip"}}
+    assert built({"space": space, **images}, preset=preset).space.name == space
 
 
 def test_flags_override_the_file_and_the_file_the_preset(tmp_path: Path) -> None:
@@ -107,6 +116,9 @@ def test_merging_keeps_the_layers_as_they_were() -> None:
         ({"flags": {"space": "periodc_T"}}, "Unknown space 'periodc_T'. Did you mean"
          " 'periodic_T'?"),
         ({"preset": "quik"}, "Unknown preset 'quik'. Did you mean 'quick'?"),
+        ({"preset": "fer2013"}, "Preset fer2013 needs images: name them with --data, such as --data"
+         " fer2013.zip."),
+        ({"preset": "paper", "flags": {"data": {"limit": 100}}}, "Preset paper needs images"),
         ({"sets": {"Tt": 1}}, "Unknown knob 'Tt'. Did you mean 'T'?"),
         ({"sets": {"epochs": 1}}, "Use --epochs to set epochs, not --set."),
         ({"flags": {"budget": {"trials": 0}}}, "trials must be a whole number from 1 to 1000000,"
@@ -121,12 +133,79 @@ def test_merging_keeps_the_layers_as_they_were() -> None:
         ({"ranges": {"T": ("2", "7")}}, "T must stay within 1:6"),
         ({"ranges": {"t": ("2", "7")}}, "Unknown knob 't'."),
         ({"ranges": {"T": ("2", "3")}, "sets": {"T": 2}}, "both --set and --range"),
+        ({"sets": {"lr": -1}}, "lr must be a number greater than 0, but got -1 (--set lr)."),
+        ({"sets": {"width": 12}, "flags": {"network": {"width": 8}}}, "width is given both --width"
+         " and --set; keep one."),
+        ({"sets": {"method": "dynamic"}}, "--set method='dynamic' would put another arm under the"
+         " name of space periodic_T, whose method is periodic; choose another --space."),
+        ({"flags": {"space": "baseline"}, "sets": {"T": 3}}, "--set T has no effect in space"
+         " baseline: periodic injection reads it, but the method here is none."),
+        ({"flags": {"space": "baseline"}, "sets": {"position": "bn2"}}, "periodic and dynamic"
+         " injection reads it"),
+        ({"sets": {"Constant": 3}}, "--set Constant has no effect in space periodic_T: dynamic"
+         " injection reads it, but the method here is periodic."),
+        ({"flags": {"space": "dynamic"}, "sets": {"T": 3}}, "--set T has no effect in space"
+         " dynamic"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_in_the_users_words(change: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as caught:
         built(**change)
     assert line in str(caught.value)
+
+
+def test_what_is_set_of_network_and_training_stands_in_those_sections() -> None:
+    sets = {"lr": 0.01, "batch_size": 16, "width": 12, "w_init": 0.1}
+    spec = built({"space": "dynamic_constant"}, sets)
+    assert (spec.training.lr, spec.training.batch_size, spec.network.width) == (0.01, 16, 12)
+    own = load_space("dynamic_constant").fixed
+    assert spec.space.fixed == {**own, "w_init": 0.1}
+    trial = spec.trial({"Constant": 1.0}, 0)
+    assert (trial.training.lr, trial.network.width, trial.injection.w_init) == (0.01, 12, 0.1)
+
+
+def test_what_is_set_to_the_default_is_the_same_run() -> None:
+    assert built(sets={"width": 8, "lr": 0.001}).digest == built().digest
+
+
+def test_a_knob_of_the_training_that_is_set_no_longer_varies(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    knob = "{kind: float, low: 1.0e-5, high: 1.0e-2, log: true, source: s}"
+    file.write_text(f"summary: s\nfixed: {{batch_size: 32}}\nknobs:\n  lr: {knob}")
+    spec = built({"space": str(file)}, {"lr": 0.01})
+    assert spec.space.knobs == {}
+    assert spec.trial({}, 0).training.lr == spec.training.lr == 0.01
+
+
+def test_what_is_in_effect_is_what_the_space_fixes_and_not_what_it_varies(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    knob = "{kind: float, low: 1.0e-5, high: 1.0e-2, log: true, source: s}"
+    file.write_text(f"summary: s\nfixed: {{batch_size: 32, width: 4}}\nknobs:\n  lr: {knob}")
+    spec = built({"space": str(file)}).model_dump(mode="json")
+    training, network = in_effect(spec, "training"), in_effect(spec, "network")
+    assert (training["batch_size"], training["lr"], network["width"]) == (32, "varies", 4)
+    assert training["weight_decay"] == spec["training"]["weight_decay"]
+
+
+def test_data_in_a_file_are_found_from_where_the_file_lies(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub" / "c.yaml"
+    for source, expected in (
+        ("../a.zip", str(tmp_path / "sub" / ".." / "a.zip")),
+        ("/b.zip", "/b.zip"),
+        ("synthetic", "synthetic"),
+        ("~/c.zip", str(Path.home() / "c.zip")),
+    ):
+        file.write_text(f"data: {{source: {source}}}")
+        assert built(file=file).data.source == expected
+    assert built({"data": {"source": "/given.zip"}}, file=file).data.source == "/given.zip"
+
+
+def test_a_file_cannot_call_its_run_a_part_of_a_study(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("study: {name: s, digest: x, stage: census}")
+    with pytest.raises(UserError, match=r"study is set by `tuner study`, .*c\.yaml"):
+        built(file=file)
 
 
 def test_a_mistake_in_the_file_names_file_and_field(tmp_path: Path) -> None:

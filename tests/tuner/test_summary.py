@@ -11,6 +11,7 @@ from tests.tuner.made_runs import make_run, quick
 from tests.tuner.simulation import row
 from tuner.cli.texts import summary_text
 from tuner.record import Record
+from tuner.spec import build_spec
 from tuner.summary import exit_status, next_steps, remaining, slot_seconds_per_epoch, summary
 
 THREE = [
@@ -109,6 +110,27 @@ def test_the_cost_of_an_epoch_comes_from_the_newest_run_like_it(tmp_path: Path) 
     assert slot_seconds_per_epoch(folders, narrow) is None
 
 
+def test_the_cost_of_an_epoch_depends_on_what_was_set_and_on_the_share_of_a_device(
+    tmp_path: Path,
+) -> None:
+    plain = make_run(tmp_path / "plain", THREE)
+    wide = build_spec("quick", None, {"space": "baseline"}, {"width": 16, "batch_size": 16}, {})
+    make_run(tmp_path / "wide", [({}, [0.1], "completed")], spec=wide)
+    folders = [plain, tmp_path / "wide"]
+    assert slot_seconds_per_epoch(folders, wide.model_dump(mode="json")) == (2.0, "wide")
+    assert slot_seconds_per_epoch(folders, quick().model_dump(mode="json")) == (2.0, "plain")
+    two_cores = quick(resources={"cpus_per_trial": 2}).model_dump(mode="json")
+    assert slot_seconds_per_epoch(folders, two_cores) is None
+
+
+def test_a_damaged_record_tells_no_cost_and_hides_none(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", THREE)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "record.db").write_text("no database")
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert slot_seconds_per_epoch(folders, quick().model_dump(mode="json")) == (2.0, "a")
+
+
 @pytest.mark.parametrize("injected_share", [0.0, 1.0])
 def test_a_best_score_from_before_any_injection_is_told_as_such(
     tmp_path: Path, injected_share: float
@@ -159,3 +181,30 @@ def test_shared_epochs_cost_no_time_to_come(tmp_path: Path) -> None:
     assert found is not None
     # seven computed epochs by four ended trials in six seconds: so go the four trials to come
     assert found.seconds == pytest.approx(4 * (7 / 4) * (6 / 7))
+
+
+@pytest.mark.parametrize(
+    ("arm", "note"),
+    [
+        ("baseline", None),
+        ("dropout", None),
+        ("periodic", "nothing had been injected by then: the plain network scored this"),
+        ("periodic+dropout", "nothing had been injected by then: dropout alone scored this"),
+        ("dynamic", "no sign had flipped by then: CliffReLU alone scored this"),
+        ("dynamic+dropout", "no sign had flipped by then: CliffReLU and dropout alone scored this"),
+    ],
+)
+def test_what_scored_before_any_injection_is_told_by_arm(
+    tmp_path: Path, arm: str, note: str | None
+) -> None:
+    found = summed(make_run(tmp_path / "a", THREE))
+    found["best"] = {**found["best"], "arm": arm}  # type: ignore[dict-item]
+    lines = [line for line in summary_text(found).splitlines() if line.startswith("  note")]
+    assert lines == ([] if note is None else [f"  note    {note}"])
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_trials_of_a_run_without_a_process_wait(tmp_path: Path) -> None:
+    curves = [*THREE, ({"T": 5}, [0.1], "running"), ({"T": 6}, [], "waiting")]
+    found = summed(make_run(tmp_path / "a", curves, state="running", reason=None))
+    assert found["trials"] == {"completed": 1, "pruned": 1, "crashed": 1, "waiting": 2}

@@ -100,8 +100,8 @@ def check_bad(bad: Sequence[Sequence[str]], total: int, max_bad: int, whole_list
     some = "; ".join(f"{name}: {why}" for name, why in bad[:NAMED])
     rest = f"; all of them in {whole_list}" if len(bad) > NAMED else ""
     raise UserError(
-        f"max_bad must be at least {len(bad)} to leave out what is unusable of {total} images,"
-        f" but got {max_bad} ({some}{rest})."
+        f"max_bad (--max-bad) must be at least {len(bad)} to leave out what is unusable of {total}"
+        f" images, but got {max_bad} ({some}{rest})."
     )
 
 

@@ -24,7 +24,7 @@ from search_spaces.model import UserError
 from trainables.config import DataConfig, canonical_json
 from trainables.data import synthetic
 from trainables.data.archive import Files, open_files, printable
-from trainables.data.importers import manifest, read_files
+from trainables.data.importers import manifest, read_files, recognised
 from trainables.data.importers.listing import Listing, Sample, choose_classes
 from trainables.data.pack import Progress, check_bad, pack
 from trainables.data.packed import FORMAT, SPLITS, PackedData
@@ -61,19 +61,36 @@ def prepare(config: DataConfig, cache: Path, progress: Progress | None = None) -
     if config.source != SYNTHETIC and _is_packed(path, config):
         return _opened(path, config)
     key, listing = _key(config, path)
-    stem = path.resolve().name.partition(".")[0]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "data"
-    folder = cache / f"{name}-{key[:12]}"
+    folder = _folder(cache, path, key)
     if not folder.exists():
         try:
             with _locked(cache, key, progress):
                 _pack_into(folder, cache / f"{key}.partial", config, path, listing, progress)
         except OSError as error:
             raise UserError(_disk_error(error, cache)) from error
-    data = PackedData.open(folder)
-    total = data.splits["test"][1] + len(data.provenance["bad"])
-    check_bad(data.provenance["bad"], total, config.max_bad, folder / "meta.json")
-    return data
+    return _tolerated(folder, config)
+
+
+def packed_before(config: DataConfig, cache: Path) -> PackedData | None:
+    """Open the data set that `prepare` would open at once; return None if it would pack it first.
+
+    Writes nothing.
+
+    Raises
+    ------
+    UserError
+        If the source cannot be read, or has no known layout.
+    """
+    path = Path(config.source).expanduser()
+    if config.source != SYNTHETIC and _is_packed(path, config):
+        return _opened(path, config)
+    key, listing = _key(config, path)
+    folder = _folder(cache, path, key)
+    if folder.exists():
+        return _tolerated(folder, config)
+    if config.source != SYNTHETIC and listing is None:
+        recognised(open_files(path), config.format)
+    return None
 
 
 def describe(data: PackedData) -> list[str]:
@@ -121,6 +138,21 @@ def _duplicate_lines(found: dict[str, Any]) -> list[str]:
                 f" {count['relabelled']:,} of them under another class."
             )
     return lines
+
+
+def _folder(cache: Path, path: Path, key: str) -> Path:
+    """Return where a source is packed."""
+    stem = path.resolve().name.partition(".")[0]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "data"
+    return cache / f"{name}-{key[:12]}"
+
+
+def _tolerated(folder: Path, config: DataConfig) -> PackedData:
+    """Open a set of the cache, unless it lacks more images than the user tolerates."""
+    data = PackedData.open(folder)
+    total = data.splits["test"][1] + len(data.provenance["bad"])
+    check_bad(data.provenance["bad"], total, config.max_bad, folder / "meta.json")
+    return data
 
 
 def _is_packed(path: Path, config: DataConfig) -> bool:

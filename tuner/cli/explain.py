@@ -9,18 +9,21 @@ from typing import Any
 
 import click
 
-from search_spaces.model import UserError, did_you_mean, rule
+from search_spaces.model import UserError, did_you_mean, rule, validated
 from search_spaces.space import Space, known_spaces, load_space
-from trainables.config import SECTIONS, TrialConfig, knob_section, with_knobs
+from trainables.config import SECTIONS, InjectionConfig, knob_section
 from tuner.cli.formatting import as_table, emit, knob_text
 from tuner.cli.options import Command, find_run, format_option, known_runs, runs_option
 from tuner.cli.texts import summary_text
 from tuner.record import Record
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
+from tuner.spec import RunSpec, in_effect
 from tuner.summary import summary
 
 MOST_BEST, MOST_FAILED = 5, 10
+MOST_EPOCHS = 100_000
+"""The most that a run may have: an interval that fits no shorter one is still explained."""
 
 
 @click.command("spaces", cls=Command)
@@ -50,6 +53,7 @@ def show_command(name: str, runs: Path, format_: str) -> int:
     known = [folder.name for folder in known_runs(runs)]
     if name in known_spaces() or name.endswith((".yaml", ".yml")):
         space = load_space(name)
+        check_space(space)
         text = json.dumps(space.model_dump(mode="json"), indent=2)
         click.echo(text if format_ == "json" else space_text(space))
         return 0
@@ -65,14 +69,34 @@ def show_command(name: str, runs: Path, format_: str) -> int:
     return 0
 
 
+def check_space(space: Space) -> None:
+    """Refuse a space that no run accepts, in `tuner run`'s words.
+
+    Raises
+    ------
+    UserError
+        If it cannot be trained for however many epochs, by a network of either kind of block.
+    """
+    refused = []
+    for depth in (18, 50):
+        values = {"space": space, "epochs": MOST_EPOCHS, "network": {"depth": depth}}
+        try:
+            validated(RunSpec, values, "")
+        except UserError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]
+
+
 def arm(space: Space) -> str:
     """Return the arm of a space's trials, `dropout` being on if it is a knob."""
-    fixed = dict(space.fixed)
+    fixed = {
+        name: value for name, value in space.fixed.items() if name in InjectionConfig.model_fields
+    }
     if "dropout_rate" in space.knobs:
         fixed["dropout_rate"] = 0.5
-    if fixed.get("method") == "periodic":
-        fixed.setdefault("T", 1)
-    return with_knobs(TrialConfig(), fixed, f"space {space.name}").injection.arm
+    return validated(InjectionConfig, fixed, f"space {space.name}").arm
 
 
 def space_text(space: Space) -> str:
@@ -112,6 +136,7 @@ def meaning(name: str) -> str:
 def run_text(record: RecordReader) -> str:
     """Return what a run was and found, for reading."""
     run, trials, spec = record.run(), record.trials(), record.run().spec
+    training = in_effect(spec, "training")
     budget = ", ".join(f"{key} {value:g}" for key, value in run.budget.items() if value)
     images = ", ".join(f"{part} {count}" for part, count in run.data["images"].items())
     lines = [
@@ -122,9 +147,9 @@ def run_text(record: RecordReader) -> str:
         f" (fixed: {knob_text(spec['space']['fixed'])})",
         f"  data     {spec['data']['source']}: {images}; {run.data['size']} px,"
         f" {len(run.data['classes'])} classes, fingerprint {run.data['fingerprint'][:12]}",
-        f"  network  {knob_text(spec['network'])}",
-        f"  trial    {spec['epochs']} epochs, {spec['training']['optimizer']},"
-        f" lr {spec['training']['lr']:g}, batch {spec['training']['batch_size']}",
+        f"  network  {knob_text(in_effect(spec, 'network'))}",
+        f"  trial    {spec['epochs']} epochs,"
+        f" {knob_text({name: training[name] for name in ('optimizer', 'lr', 'batch_size')})}",
         f"  search   {spec['sampler']['name']}, {spec['scheduler']['name']}, seed {spec['seed']},"
         f" seeds {spec['seeds']}, budget {budget}",
         f"  digest   {run.digest}",

@@ -28,7 +28,7 @@ from tuner.table import STAGES, Format, write_table
 @format_option("table", "json", "csv")
 def list_command(runs: Path, format_: str) -> int:
     """List the runs of a folder, the newest last."""
-    rows = [_listed(folder, moments=format_ == "table") for folder in known_runs(runs)]
+    rows = [_listed(folder, moments=format_ == "table") for folder in known_runs(runs.absolute())]
     if not rows and format_ == "table":
         click.echo(f"No runs in {runs}. Start one with `tuner run`.", err=True)
         return 0

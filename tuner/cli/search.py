@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +25,10 @@ from tuner.cli.options import (
     runs_option,
 )
 from tuner.cli.texts import next_text, plan_text, summary_text
-from tuner.folders import new_folder
+from tuner.folders import new_folder, writable
 from tuner.plan import plan
 from tuner.progress import Display
+from tuner.ray_session import check_before_start
 from tuner.record import Record
 from tuner.spec import FLAGS, RunSpec, build_spec
 from tuner.summary import exit_status, summary
@@ -112,8 +115,9 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     runs, cache = options["runs"], options["cache"]
     if options["dry_run"]:
         folder = new_folder(runs, options["name"], spec)
-        temp = Path(tempfile.gettempdir())
-        planned = plan(spec, folder, cache, temp, known_runs(runs), training_images(spec.data))
+        check_before_start(spec.resources)
+        temp, images = Path(tempfile.gettempdir()), training_images(spec.data, cache)
+        planned = plan(spec, folder, cache, temp, known_runs(runs), images)
         click.echo(
             json.dumps(planned._asdict(), indent=2)
             if options["format_"] == "json"
@@ -122,7 +126,7 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
         return 0
     from tuner import engine
 
-    with Display() as display:
+    with redirect_stdout(sys.stderr), Display() as display:  # where Ray, too, prints
         folder = engine.start(
             spec,
             runs=runs,
@@ -152,7 +156,7 @@ def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) 
 
     RUN is a name under --runs, or a folder. What the record holds stays as it is, and trials
     that were running continue from their last epoch. A finished run goes on if its budget is
-    raised.
+    raised; otherwise it is said to have finished, and its summary printed.
     """
     folder = find_run(runs, run)
     more: dict[str, Any] = {
@@ -163,7 +167,7 @@ def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) 
     resources = flags_given(options).get("resources", {})
     from tuner import engine
 
-    with Display() as display:
+    with redirect_stdout(sys.stderr), Display() as display:
         engine.resume(
             folder,
             **more,
@@ -272,8 +276,21 @@ def _positive(name: str, text: str) -> int | float:
     return value
 
 
-def training_images(data: DataConfig) -> int | None:
-    """Return the number of training images if it is known before the data are packed."""
-    if data.source != "synthetic":
-        return None
-    return min(data.synthetic_train, data.limit or data.synthetic_train)
+def training_images(data: DataConfig, cache: Path) -> int | None:
+    """Return the number of training images, at most, or None if only packing can tell.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be read, or packed.
+    """
+    from trainables.data.source import packed_before
+
+    packed = packed_before(data, cache)
+    if packed is None:
+        writable(cache, "--cache")
+        count = data.synthetic_train if data.source == "synthetic" else data.limit
+    else:
+        first, end = packed.splits["train"]
+        count = end - first
+    return count if data.limit is None or count is None else min(count, data.limit)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from tuner.cli.search import (
 )
 from tuner.cli.texts import filled
 from tuner.folders import check_name, writable
+from tuner.ray_session import check_before_start
 from tuner.spec import FLAGS, ResourcesConfig, merged
 from tuner.study.spec import FILE, StudySpec, load_study, thawed
 from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures
@@ -63,19 +65,22 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
     if options["dry_run"]:
         from tuner.study.plan import study_plan
 
+        conduct.is_frozen(spec, folder)
+        check_before_start(spec.resources)
         plan = study_plan(
             spec, planned, folder, options["cache"], Path(tempfile.gettempdir()),
-            known_runs(runs, folder), training_images(spec.data),
+            known_runs(runs, folder), training_images(spec.data, options["cache"]),
         )  # fmt: skip
         values = {**plan._asdict(), "rows": [row._asdict() for row in plan.rows]}
         as_json = options["format_"] == "json"
         click.echo(json.dumps(values, indent=2) if as_json else plan_text(plan))
         return 0
     try:
-        conduct.conduct(
-            spec, folder, cache=options["cache"], command=ctx.find_root().obj,
-            follow=_Shown().follow, jobs=cores(),
-        )  # fmt: skip
+        with redirect_stdout(sys.stderr):  # where Ray, too, prints
+            conduct.conduct(
+                spec, folder, cache=options["cache"], command=ctx.find_root().obj,
+                follow=_Shown().follow, jobs=cores(),
+            )  # fmt: skip
     except conduct.UnfinishedError as error:
         click.echo(f"{error} Go on with: tuner study {reference(folder, runs)}", err=True)
         return INTERRUPTED if error.state == "interrupted" else FAILED

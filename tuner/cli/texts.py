@@ -9,6 +9,14 @@ from tuner.cli.formatting import duration, knob_text, score_text
 from tuner.plan import Plan
 from tuner.summary import next_steps
 
+NOT_INJECTED = {
+    "periodic": "nothing had been injected by then: the plain network",
+    "periodic+dropout": "nothing had been injected by then: dropout alone",
+    "dynamic": "no sign had flipped by then: CliffReLU alone",
+    "dynamic+dropout": "no sign had flipped by then: CliffReLU and dropout alone",
+}
+"""By arm: what a score owes to, of an epoch before any injection."""
+
 
 def summary_text(summed: dict[str, Any]) -> str:
     """Return a run's summary for reading."""
@@ -26,9 +34,7 @@ def summary_text(summed: dict[str, Any]) -> str:
             f"  test    {score_text(best['test_score'])} macro-F1 at the same epoch",
         ]
         if not best["injected_before"] and best["arm"] not in ("baseline", "dropout"):
-            lines.append(
-                "  note    nothing had been injected by then: the plain network scored this"
-            )
+            lines.append(f"  note    {NOT_INJECTED[best['arm']]} scored this")
     lines += [
         f"  trials  {states or 'none'}",
         f"  cost    {cost['epochs']} epochs, {duration(cost['slot_seconds'])} of slot time,"
@@ -94,6 +100,8 @@ def plan_text(planned: Plan) -> str:
     cost = "" if seconds is None else f"about {duration(seconds)} of slot time; "
     lines = [
         f"Plan: {planned.space} ({', '.join(planned.arms)}). Nothing has been written.",
+        *filled("data", _data_text(planned.data)),
+        *filled("network", knob_text(planned.network)),
         *filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
         *filled("budget", limits),
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
@@ -102,8 +110,20 @@ def plan_text(planned: Plan) -> str:
     ]
     for warning in planned.warnings:
         lines += filled("warning", warning)
-    lines += [f"  {'run':9}{planned.writes['run']}", f"  {'data':9}{planned.writes['packed_data']}"]
+    lines += [
+        f"  {'run':9}{planned.writes['run']}",
+        f"  {'cache':9}{planned.writes['packed_data']}",
+    ]
     return "\n".join([*lines, f"  {'ray':9}{planned.writes['ray_temporary']} (removed at the end)"])
+
+
+def _data_text(data: dict[str, Any]) -> str:
+    parts = [str(data["source"])]
+    if data["train_images"] is not None:
+        parts.append(f"{data['train_images']:,} training images")
+    if data["limit"] is not None:
+        parts.append(f"at most {data['limit']:,} images a split")
+    return ", ".join(parts)
 
 
 def filled(name: str, text: str) -> list[str]:

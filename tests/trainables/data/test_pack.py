@@ -136,7 +136,9 @@ def huge_png() -> bytes:
 def test_any_bad_image_is_refused_by_default_and_named(tmp_path: Path) -> None:
     files = class_folders(["a", "b"], 10)
     source = write_folder(tmp_path / "set", {**files, "a/empty.png": b""})
-    with pytest.raises(UserError, match=r"max_bad must be at least 1 .* of 21 .*empty.png: empty"):
+    with pytest.raises(
+        UserError, match=r"max_bad \(--max-bad\) must be at least 1 .* of 21 .*empty.png: empty"
+    ):
         packed(source)
 
 

@@ -18,7 +18,7 @@ from tests.trainables.data.layouts import (
 )
 from trainables.config import DataConfig
 from trainables.data import synthetic
-from trainables.data.source import SPLIT_STRIDE, describe, prepare
+from trainables.data.source import SPLIT_STRIDE, describe, packed_before, prepare
 
 SPLIT_FILES = class_folders(["cat", "dog", "eel"], 5, ["train", "val", "test"])
 
@@ -55,6 +55,23 @@ def test_a_packed_set_is_found_again_without_reading_the_source(tmp_path: Path) 
     again = prepare(config, tmp_path / "cache", lambda done, *_: calls.append(done))
     assert again == first
     assert calls == []
+
+
+def test_what_is_packed_is_told_without_writing(tmp_path: Path) -> None:
+    source = write_zip(tmp_path / "set.zip", SPLIT_FILES)
+    config, cache = DataConfig(source=str(source)), tmp_path / "cache"
+    assert packed_before(config, cache) is None
+    assert not cache.exists()
+    assert packed_before(config, packed(source).folder.parent) == packed(source)
+    folder = packed(source).folder
+    assert packed_before(DataConfig(source=str(folder)), cache) == prepare(
+        DataConfig(source=str(folder)), cache
+    )
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("no image")
+    for wrong in ("none", "text"):
+        with pytest.raises(UserError, match=wrong):
+            packed_before(DataConfig(source=str(tmp_path / wrong)), cache)
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder", "csv"])

@@ -27,14 +27,27 @@ def read_files(files: Files, format: str) -> Listing:
     Raises
     ------
     UserError
+        If the files are not laid out so.
+    """
+    importer = IMPORTERS[recognised(files, format)]
+    with damage_told(files.path):
+        listing: Listing = importer.read(files)
+        return listing
+
+
+def recognised(files: Files, format: str) -> str:
+    """Return the named format, or the first that recognises a source, without listing it.
+
+    Raises
+    ------
+    UserError
         If the files are not laid out so; the line says what was looked for and what was found.
     """
     names = list(IMPORTERS) if format == "auto" else [format]
     with damage_told(files.path):
         for name in names:
             if IMPORTERS[name].recognise(files):
-                listing: Listing = IMPORTERS[name].read(files)
-                return listing
+                return name
     looked = (
         f"none of the layouts {', '.join(names)} was"
         if format == "auto"

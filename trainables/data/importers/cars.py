@@ -64,7 +64,7 @@ def _annotations(root: Path, split: str) -> tuple[list[tuple[str, int]], tuple[s
     try:
         cars = StanfordCars(root, split)
     except RuntimeError as error:
-        raise UserError("Stanford Cars needs SciPy: pip install 'tuner[cars]'.") from error
+        raise UserError("Stanford Cars needs SciPy: pip install scipy.") from error
     except Exception as error:  # SciPy raises nearly anything for a damaged MATLAB file
         raise UserError(f"Stanford Cars' annotations are damaged: {printable(error)}.") from error
     pairs = [(str(path), int(label)) for path, label in cars._samples]

@@ -88,3 +88,14 @@ def test_a_damaged_annotation_file_is_told(tmp_path: Path) -> None:
     files = {**cars(), "stanford_cars/devkit/cars_train_annos.mat": b"not MATLAB"}
     with pytest.raises(UserError, match="annotations are damaged"):
         packed(write_folder(tmp_path / "set", files))
+
+
+def test_without_scipy_the_package_to_install_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object) -> None:
+        raise RuntimeError("Scipy is not found.")
+
+    monkeypatch.setattr("torchvision.datasets.StanfordCars", absent)
+    with pytest.raises(UserError, match=r"needs SciPy: pip install scipy\.$"):
+        packed(write_folder(tmp_path / "set", cars()))

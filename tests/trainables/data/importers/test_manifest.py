@@ -69,7 +69,7 @@ def test_missing_images_folders_and_short_rows_are_bad(tmp_path: Path) -> None:
     body = [*rows(2, 10, "train"), ["gone.png", "0", "train"], ["../i", "0", "train"], ["x.png"]]
     files = {**images(2, 10), "lists/all.csv": manifest(body)}
     source = write_folder(tmp_path / "set", files) / "lists" / "all.csv"
-    with pytest.raises(UserError, match="max_bad must be at least 3"):
+    with pytest.raises(UserError, match=r"\(--max-bad\) must be at least 3"):
         packed(source)
     reasons = dict(packed(source, max_bad=3).provenance["bad"])
     assert reasons == {
