@@ -60,6 +60,14 @@ def test_the_baseline_publishes_the_trunk_where_other_runs_may_fork_from_it() ->
     assert forks(dropout, dropout_rate=0.1) == [1, 2, 3, 4, 5]
 
 
+def test_a_full_trunk_of_60_epochs_stays_within_the_default_bound() -> None:
+    """134 MB a state of a full ResNet-18 with Adam, 45 MB of best weights; docs/trunks.md."""
+    shared = spec("baseline", epochs=60, resources={"trunks": "/somewhere"})
+    kept = len(forks(shared)) + 1  # and its end
+    assert kept == 30
+    assert kept * (134.2e6 + 44.8e6) < 5.4e9 < shared.resources.trunks_gb * 1e9
+
+
 def test_a_schedule_that_varies_forks_where_the_rate_first_changes() -> None:
     fixed = spec("periodic_T", {"T": 6, "schedule": "step"})
     knob = {"kind": "int", "low": 2, "high": 4, "source": "test"}
