@@ -46,6 +46,8 @@ class Curve:
     """`completed`, `diverged` or `crashed`."""
     judged_from: int
     """First epoch that early stopping may judge."""
+    raw: tuple[float, ...]
+    """Validation macro-F1 of each epoch; NaN where it diverged."""
     best: tuple[float, ...]
     """Best validation macro-F1 up to each epoch."""
     seconds: tuple[float, ...]
@@ -275,6 +277,7 @@ def _check_census(run: RunRow, spec: RunSpec, first: tuple[RunRow, RunSpec] | No
 
 def _curve(record: Record, trial: TrialRow) -> Curve:
     rows = record.epochs(trial.number)
+    raw = tuple(math.nan if row["val_f1"] is None else float(row["val_f1"]) for row in rows)
     best = tuple(itertools.accumulate((float(row["best_val_f1"] or 0.0) for row in rows), max))
     seconds = tuple((row["train_s"] or 0.0) + (row["eval_s"] or 0.0) for row in rows)
     return Curve(
@@ -282,6 +285,7 @@ def _curve(record: Record, trial: TrialRow) -> Curve:
         trial.seed,
         trial.state,
         trial.first_judged_epoch,
+        raw,
         best,
         seconds or (trial.slot_s,),
         trial.slot_s,

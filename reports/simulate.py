@@ -20,7 +20,6 @@ from reports.census import Census, halves
 from reports.replay import Policy, replay
 from reports.search_costs import Combination, Outcome, combination
 from search_spaces.model import Model, UserError
-from tuner.rungs import build_stopping
 from tuner.samplers import check_sampler
 
 CHUNK = 10
@@ -123,8 +122,7 @@ def simulate(
         )
     for policy in policies:
         check_sampler(census.space, policy.sampler)
-        scheduler = policy.scheduler
-        build_stopping(scheduler.name, census.epochs, scheduler.reduction, scheduler.first_rung)
+        policy.scheduler.build(census.epochs, "")
     pool = _pool(census, target)
     warnings = list(census.notes)
     found = halves(census, nearest, num_halves, seed) if num_halves else []

@@ -303,10 +303,15 @@ class Driver:
         if row["epoch"] >= self.spec.epochs:
             return "completed", None
         if decision is not None and decision.stop:
-            return "pruned", _why(decision)
+            return "pruned", self._bracket_text(number) + _why(decision)
         if self.interrupted is not None:
             return "waiting", self.interrupted
         return None
+
+    def _bracket_text(self, number: int) -> str:
+        if self.stopping is None or self.spec.scheduler.brackets == 1:
+            return ""
+        return f"bracket {self.stopping.bracket(number)}, "
 
     def _judge(self, number: int, epoch: int) -> Decision | None:
         live = self._live[number]

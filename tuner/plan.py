@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from search_spaces.space import ChoiceKnob, Space
 from trainables.config import TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
-from tuner.rungs import Halving, MedianStopping, build_stopping
+from tuner.rungs import Halving, MedianStopping
 from tuner.spec import RunSpec
 from tuner.summary import slot_seconds_per_epoch
 
@@ -40,6 +40,8 @@ class Plan(NamedTuple):
     scheduler: str
     rungs: tuple[int, ...]
     """Epochs at which trials are judged."""
+    brackets: tuple[dict[str, Any], ...]
+    """Rungs of each, and the share of trials that is drawn into it; empty where there is one."""
     never_judged: float
     """Share of configurations drawn from the space whose injection comes too late for any rung."""
     epochs_a_trial: float
@@ -83,7 +85,7 @@ def plan(
     if trials is None and spec.budget.gpu_hours is not None and per_epoch is not None:
         trials = math.ceil(spec.budget.gpu_hours * 3600 / (each_mean * per_epoch[0]))
     expected = None if trials is None else trials * each_mean
-    rungs = _rungs(_stopping(spec), spec.epochs)
+    rungs = _rungs(spec.stopping(), spec.epochs)
     late = [start for start in judged_from if not any(rung >= start for rung in rungs)]
     return Plan(
         space=spec.space.name,
@@ -94,6 +96,7 @@ def plan(
         epochs_per_trial=spec.epochs,
         scheduler=spec.scheduler.name,
         rungs=rungs,
+        brackets=_brackets(spec.stopping()),
         never_judged=round(len(late) / len(judged_from), 4),
         epochs_a_trial=round(each_mean, 2),
         epochs_least=None if trials is None else round(trials * each_least, 1),
@@ -124,15 +127,21 @@ def _judged_from(trial: TrialConfig, steps: int | None) -> int:
     return first_judged_epoch(trial, steps or 1)
 
 
-def _stopping(spec: RunSpec) -> Halving | MedianStopping | None:
-    scheduler = spec.scheduler
-    return build_stopping(scheduler.name, spec.epochs, scheduler.reduction, scheduler.first_rung)
-
-
-def _rungs(stopping: Halving | MedianStopping | None, epochs: int) -> tuple[int, ...]:
+def _rungs(
+    stopping: Halving | MedianStopping | None, epochs: int, bracket: int = 0
+) -> tuple[int, ...]:
     if stopping is None:
         return ()
-    return tuple(epoch for epoch in range(1, epochs + 1) if stopping.is_rung(epoch))
+    return tuple(epoch for epoch in range(1, epochs + 1) if stopping.is_rung(epoch, bracket))
+
+
+def _brackets(stopping: Halving | MedianStopping | None) -> tuple[dict[str, Any], ...]:
+    if not isinstance(stopping, Halving) or len(stopping.weights) == 1:
+        return ()
+    return tuple(
+        {"rungs": stopping.rungs[index:], "share": round(weight / sum(stopping.weights), 4)}
+        for index, weight in enumerate(stopping.weights)
+    )
 
 
 def _trials(spec: RunSpec) -> int | None:
@@ -150,16 +159,16 @@ def _epochs_a_trial(
     spec: RunSpec, judged_from: Sequence[int], rng: random.Random
 ) -> tuple[float, float]:
     """Return a trial's epochs if it stops as early as it may, and its mean in the simulation."""
-    stopping, epochs = _stopping(spec), spec.epochs
+    epochs = spec.epochs
     count = min(_trials(spec) or SIMULATED_TRIALS, SIMULATED_TRIALS)
-    rungs = _rungs(stopping, epochs)
     least = mean = 0
     for repeat in range(math.ceil(SIMULATED_TRIALS / count)):
-        stopping = _stopping(spec)
+        stopping = spec.stopping()
         for number in range(count):
             start = judged_from[(repeat * count + number) % len(judged_from)]
             worth, exempt = rng.random(), rng.random() < spec.scheduler.audit
-            open_rungs = [rung for rung in rungs if rung >= start]
+            bracket = 0 if stopping is None else stopping.bracket(number)
+            open_rungs = [rung for rung in _rungs(stopping, epochs, bracket) if rung >= start]
             least += epochs if exempt or not open_rungs else open_rungs[0]
             for rung in open_rungs:
                 assert stopping is not None  # there are rungs

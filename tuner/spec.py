@@ -10,7 +10,14 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from search_spaces.model import (
     FieldPath,
@@ -34,7 +41,7 @@ from trainables.config import (
     knob_section,
     with_knobs,
 )
-from tuner.rungs import build_stopping
+from tuner.rungs import Halving, MedianStopping, bracket_key, build_stopping
 
 PRESETS = Path(__file__).parent / "presets"
 FLAGS = {
@@ -47,6 +54,7 @@ FLAGS = {
     "epochs": "--epochs",
     "sampler.name": "--sampler",
     "scheduler.name": "--scheduler",
+    "scheduler.brackets": "--brackets",
     "scheduler.audit": "--audit",
     "seeds": "--seeds",
     "seed": "--seed",
@@ -82,8 +90,25 @@ class SchedulerConfig(Section):
     """`asha`: one of so many trials survives a rung, and rungs lie a factor of this apart."""
     first_rung: int | None = Field(None, ge=1)
     """Epoch of the first judgement; empty chooses from epochs and reduction."""
+    brackets: int = Field(1, ge=1, le=16)
+    """`asha`: Hyperband brackets. Each trial is drawn into one, by seed; bracket s, counted from 0,
+    judges from the s-th rung on, one more than there are rungs stops nobody."""
     audit: float = Field(0.0, ge=0, le=1)
     """Share of trials, drawn by seed, that are never stopped, to estimate what stopping costs."""
+
+    def build(self, max_epochs: int, key: str) -> Halving | MedianStopping | None:
+        """Return the rule for trials of so many epochs; `key` decides who is in which bracket."""
+        return build_stopping(
+            self.name, max_epochs, self.reduction, self.first_rung, self.brackets, key
+        )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a single bracket: digests of runs and frozen studies from before hold."""
+        values: dict[str, Any] = rest(self)
+        if values.get("brackets") == 1:
+            del values["brackets"]
+        return values
 
 
 class BudgetConfig(Section):
@@ -180,8 +205,7 @@ class RunSpec(Model):
                 f"seeds must be at most the number of trials ({budget.trials}), since each is one,"
                 f" but got {self.seeds}"
             )
-        scheduler = self.scheduler
-        build_stopping(scheduler.name, self.epochs, scheduler.reduction, scheduler.first_rung)
+        self.scheduler.build(self.epochs, "")
         for corner in _corners(space):
             self.trial(corner, 0)
         return self
@@ -196,6 +220,10 @@ class RunSpec(Model):
             seed=seed,
         )
         return with_knobs(base, {**self.space.fixed, **knobs}, f"space {self.space.name}")
+
+    def stopping(self) -> Halving | MedianStopping | None:
+        """Return this run's early stopping, as at its start."""
+        return self.scheduler.build(self.epochs, bracket_key(self.space.name, self.seed))
 
     @property
     def digest(self) -> str:

@@ -76,6 +76,7 @@ def plan_text(planned: Plan) -> str:
         *filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
         *filled("budget", limits),
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
+        *(filled("brackets", _brackets_text(planned)) if planned.brackets else []),
         *filled("epochs", epochs),
         *filled("cost", cost + planned.cost_from),
     ]
@@ -83,6 +84,14 @@ def plan_text(planned: Plan) -> str:
         lines += filled("warning", warning)
     lines += [f"  {'run':9}{planned.writes['run']}", f"  {'data':9}{planned.writes['packed_data']}"]
     return "\n".join([*lines, f"  {'ray':9}{planned.writes['ray_temporary']} (removed at the end)"])
+
+
+def _brackets_text(planned: Plan) -> str:
+    return "; ".join(
+        f"{index} ({one['share']:.0%} of trials) "
+        + (f"from epoch {one['rungs'][0]}" if one["rungs"] else "stops nobody")
+        for index, one in enumerate(planned.brackets)
+    )
 
 
 def filled(name: str, text: str) -> list[str]:
