@@ -47,14 +47,20 @@ class Rule(Protocol):
 class Rungs:
     """The rule of a run."""
 
-    def __init__(self, stopping: Stopping | None) -> None:
-        self.stopping = stopping
+    def __init__(self, stopping: Stopping | None, before_injection: bool = False) -> None:
+        self.stopping, self.before_injection = stopping, before_injection
 
     def stops(self, trial: int, epoch: int, curve: Curve) -> bool:
         """Return what a run's driver would do."""
         if self.stopping is None:
             return False
-        decision = self.stopping.judge(trial, epoch, curve.best[epoch - 1], curve.judged_from)
+        decision = self.stopping.judge(
+            trial,
+            epoch,
+            curve.best[epoch - 1],
+            curve.judged_from,
+            clean_until=curve.clean if self.before_injection else 0,
+        )
         return decision is not None and decision.stop
 
 
@@ -148,7 +154,8 @@ def replay(
     """
     if rule is None:
         key = bracket_key(census.space.name, seed)
-        rule = Rungs(policy.scheduler.build(census.epochs, key))
+        scheduler = policy.scheduler
+        rule = Rungs(scheduler.build(census.epochs, key), scheduler.before_injection)
     return _Simulation(census, policy, target, seed, rule).run(to_target)
 
 

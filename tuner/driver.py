@@ -55,6 +55,7 @@ class Live:
     epochs: int
     audited: bool
     judged_from: int
+    clean_until: int
     best: float
     asked_at: float
     """When the driver asked for a slot: it is held from here at the earliest."""
@@ -122,18 +123,20 @@ class Driver:
         if self.interrupted is not None or not (self.queue or self._ask()):
             return None
         row = self.record.trial(self.queue.popleft())
+        trial = TrialConfig.model_validate(row.trial_config)
         self._live[row.number] = Live(
             row.config,
             row.knobs,
             row.epochs,
             row.audited,
             row.first_judged_epoch,
+            self.spec.clean_until(trial, self._steps(trial)),
             best=row.score or 0.0,
             asked_at=self.clock(),
         )
         return Assignment(
             row.number,
-            TrialConfig.model_validate(row.trial_config),
+            trial,
             row.epochs,
             trial_folder(self.folder, row.number),
         )
@@ -278,7 +281,7 @@ class Driver:
 
     def _add_trial(self, number: int, config: int, knobs: dict[str, Any]) -> None:
         trial = self.spec.trial(knobs, trial_seed(self.spec, number))
-        steps = max(1, self.train_images // trial.training.batch_size)
+        steps = self._steps(trial)
         self.record.add_trial(
             number,
             config,
@@ -294,6 +297,10 @@ class Driver:
             if warning not in self._warned:
                 self._warned.add(warning)
                 self.record.add_event("warning", warning, trial=number)
+
+    def _steps(self, trial: TrialConfig) -> int:
+        """Return a trial's optimiser steps per epoch."""
+        return max(1, self.train_images // trial.training.batch_size)
 
     def _ending(self, number: int, row: dict[str, Any]) -> tuple[str, str | None] | None:
         """Return the state and reason in which a trial ends on this row, or None."""
@@ -317,7 +324,9 @@ class Driver:
         live = self._live[number]
         if self.stopping is None:
             return None
-        decision = self.stopping.judge(number, epoch, live.best, live.judged_from, live.audited)
+        decision = self.stopping.judge(
+            number, epoch, live.best, live.judged_from, live.audited, live.clean_until
+        )
         if decision is None:
             return None
         self.record.add_rung(

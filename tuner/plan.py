@@ -78,7 +78,8 @@ def plan(
     steps = None if images is None else max(1, images // spec.training.batch_size)
     drawn = [spec.trial(knobs, 0) for knobs in _draws(spec.space.resolved(spec.epochs), rng)]
     judged_from = [_judged_from(one, steps) for one in drawn]
-    each_least, each_mean = _epochs_a_trial(spec, judged_from, rng)
+    clean_until = [spec.clean_until(one, steps or 1) for one in drawn]
+    each_least, each_mean = _epochs_a_trial(spec, judged_from, clean_until, rng)
     trials, per_epoch = _trials(spec), slot_seconds_per_epoch(others, spec.model_dump(mode="json"))
     if trials is None and spec.budget.epochs is not None:
         trials = math.ceil(spec.budget.epochs / each_mean)
@@ -86,7 +87,11 @@ def plan(
         trials = math.ceil(spec.budget.gpu_hours * 3600 / (each_mean * per_epoch[0]))
     expected = None if trials is None else trials * each_mean
     rungs = _rungs(spec.stopping(), spec.epochs)
-    late = [start for start in judged_from if not any(rung >= start for rung in rungs)]
+    late = [
+        start
+        for start, clean in zip(judged_from, clean_until, strict=True)
+        if not any(rung >= start or rung <= clean for rung in rungs)
+    ]
     return Plan(
         space=spec.space.name,
         arms=tuple(sorted({one.injection.arm for one in drawn})),
@@ -156,7 +161,7 @@ def _trials(spec: RunSpec) -> int | None:
 
 
 def _epochs_a_trial(
-    spec: RunSpec, judged_from: Sequence[int], rng: random.Random
+    spec: RunSpec, judged_from: Sequence[int], clean_until: Sequence[int], rng: random.Random
 ) -> tuple[float, float]:
     """Return a trial's epochs if it stops as early as it may, and its mean in the simulation."""
     epochs = spec.epochs
@@ -165,14 +170,17 @@ def _epochs_a_trial(
     for repeat in range(math.ceil(SIMULATED_TRIALS / count)):
         stopping = spec.stopping()
         for number in range(count):
-            start = judged_from[(repeat * count + number) % len(judged_from)]
+            place = (repeat * count + number) % len(judged_from)
+            start, clean = judged_from[place], clean_until[place]
             worth, exempt = rng.random(), rng.random() < spec.scheduler.audit
             bracket = 0 if stopping is None else stopping.bracket(number)
-            open_rungs = [rung for rung in _rungs(stopping, epochs, bracket) if rung >= start]
+            open_rungs = [
+                rung for rung in _rungs(stopping, epochs, bracket) if rung >= start or rung <= clean
+            ]
             least += epochs if exempt or not open_rungs else open_rungs[0]
             for rung in open_rungs:
                 assert stopping is not None  # there are rungs
-                decision = stopping.judge(number, rung, worth, start, exempt)
+                decision = stopping.judge(number, rung, worth, start, exempt, clean)
                 if decision is not None and decision.stop:
                     mean += rung
                     break

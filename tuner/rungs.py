@@ -85,7 +85,13 @@ class Stopping(ABC):
         self._entered: dict[tuple[int, int], Rung] = {}  # by bracket and epoch
 
     def judge(
-        self, trial: int, epoch: int, best: float, judged_from: int = 1, exempt: bool = False
+        self,
+        trial: int,
+        epoch: int,
+        best: float,
+        judged_from: int = 1,
+        exempt: bool = False,
+        clean_until: int = 0,
     ) -> Decision | None:
         """Judge a trial that has finished an epoch.
 
@@ -100,6 +106,8 @@ class Stopping(ABC):
             First epoch at which it may be judged.
         exempt : bool, default False
             Enter it and say what would have happened, but never stop it (audit).
+        clean_until : int, default 0
+            Last epoch before `judged_from` at which it may be judged as well.
 
         Returns
         -------
@@ -115,7 +123,7 @@ class Stopping(ABC):
         if not math.isfinite(best):
             raise ValueError(f"Trial {trial} at epoch {epoch}: best must be finite, got {best}.")
         bracket = self.bracket(trial)
-        if epoch < judged_from or not self.is_rung(epoch, bracket):
+        if clean_until < epoch < judged_from or not self.is_rung(epoch, bracket):
             return None
         rung = self._entered.setdefault((bracket, epoch), Rung())
         if trial in rung.decisions:

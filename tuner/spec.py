@@ -41,6 +41,7 @@ from trainables.config import (
     knob_section,
     with_knobs,
 )
+from trainables.schedule import clean_epochs
 from tuner.rungs import Halving, MedianStopping, bracket_key, build_stopping
 
 PRESETS = Path(__file__).parent / "presets"
@@ -55,6 +56,7 @@ FLAGS = {
     "sampler.name": "--sampler",
     "scheduler.name": "--scheduler",
     "scheduler.brackets": "--brackets",
+    "scheduler.before_injection": "--before-injection",
     "scheduler.audit": "--audit",
     "seeds": "--seeds",
     "seed": "--seed",
@@ -93,6 +95,9 @@ class SchedulerConfig(Section):
     brackets: int = Field(1, ge=1, le=16)
     """`asha`: Hyperband brackets. Each trial is drawn into one, by seed; bracket s, counted from 0,
     judges from the s-th rung on, one more than there are rungs stops nobody."""
+    before_injection: bool = False
+    """Judge a periodic trial also at rungs before its first injected epoch, when its score says
+    nothing of its interval; needs fresh seeds: until then trials of one seed are the same."""
     audit: float = Field(0.0, ge=0, le=1)
     """Share of trials, drawn by seed, that are never stopped, to estimate what stopping costs."""
 
@@ -104,10 +109,11 @@ class SchedulerConfig(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a single bracket: digests of runs and frozen studies from before hold."""
+        """Leave out later fields at their defaults: earlier runs and studies keep their digests."""
         values: dict[str, Any] = rest(self)
-        if values.get("brackets") == 1:
-            del values["brackets"]
+        for name, default in (("brackets", 1), ("before_injection", False)):
+            if values.get(name) == default:
+                del values[name]
         return values
 
 
@@ -206,6 +212,11 @@ class RunSpec(Model):
                 f" but got {self.seeds}"
             )
         self.scheduler.build(self.epochs, "")
+        if self.scheduler.before_injection and self.seeds != "fresh":
+            raise UserError(
+                "before_injection needs seeds fresh: until their first injection trials of one seed"
+                f" are the same training, but got seeds {self.seeds}"
+            )
         for corner in _corners(space):
             self.trial(corner, 0)
         return self
@@ -220,6 +231,10 @@ class RunSpec(Model):
             seed=seed,
         )
         return with_knobs(base, {**self.space.fixed, **knobs}, f"space {self.space.name}")
+
+    def clean_until(self, trial: TrialConfig, steps_per_epoch: int) -> int:
+        """Return the last epoch before its first injection at which a trial may be judged, or 0."""
+        return clean_epochs(trial, steps_per_epoch) if self.scheduler.before_injection else 0
 
     def stopping(self) -> Halving | MedianStopping | None:
         """Return this run's early stopping, as at its start."""

@@ -47,6 +47,7 @@ def curve(best: Sequence[float], knobs: dict[str, Any] | None = None, **changes:
         "seed": 0,
         "state": "completed",
         "judged_from": 1,
+        "clean": 0,
         "raw": tuple(best),
         "best": tuple(best),
         "seconds": (1.0,) * len(best),
@@ -76,11 +77,11 @@ def policy(
     scheduler: str = "none",
     trials: int = 8,
     slots: int = 1,
-    brackets: int = 1,
+    **more: Any,
 ) -> Policy:
     return Policy(
         SamplerConfig.model_validate({"name": sampler}),
-        SchedulerConfig.model_validate({"name": scheduler, "brackets": brackets}),
+        SchedulerConfig.model_validate({"name": scheduler, **more}),
         trials,
         slots,
     )
@@ -243,16 +244,17 @@ def test_a_configuration_asked_twice_is_answered_by_another_recorded_trial() -> 
 
 
 @pytest.mark.parametrize(
-    ("space", "sampler", "scheduler", "brackets"),
+    ("space", "sampler", "scheduler", "more"),
     [
-        ("periodic_T", "tpe", "asha", 1),
-        ("periodic_T", "tpe", "asha", 3),
-        ("periodic", "tpe", "median", 1),
-        ("periodic_T", "sobol", "none", 1),
+        ("periodic_T", "tpe", "asha", {}),
+        ("periodic_T", "tpe", "asha", {"brackets": 3}),
+        ("periodic_T", "tpe", "asha", {"before_injection": True}),
+        ("periodic", "tpe", "median", {}),
+        ("periodic_T", "sobol", "none", {}),
     ],
 )
 def test_a_replay_equals_the_run_that_the_driver_makes_of_the_same_curves(
-    tmp_path: Path, space: str, sampler: str, scheduler: str, brackets: int
+    tmp_path: Path, space: str, sampler: str, scheduler: str, more: dict[str, Any]
 ) -> None:
     def made(trial: TrialConfig, epoch: int) -> float:
         injection = trial.injection
@@ -266,13 +268,13 @@ def test_a_replay_equals_the_run_that_the_driver_makes_of_the_same_curves(
     simulation.run(tmp_path / "census", whole, made)
     searched = simulation.spec(
         space, sampler={"name": sampler}, budget={"trials": 14},
-        scheduler={"name": scheduler, "brackets": brackets}, **given,
+        scheduler={"name": scheduler, **more}, **given,
     )  # fmt: skip
     simulation.run(tmp_path / "search", searched, made)
     with Record.open(tmp_path / "search") as record:
         expected = [(row.knobs, row.epochs, row.state, row.score) for row in record.trials()]
     census = read_census([tmp_path / "census"])
-    done = replay(census, policy(sampler, scheduler, 14, brackets=brackets), 1.0, seed=5)
+    done = replay(census, policy(sampler, scheduler, 14, **more), 1.0, seed=5)
     found = [
         (one.knobs, one.epochs, one.state, census.curves[one.curve].best[one.epochs - 1])
         for one in done.trials

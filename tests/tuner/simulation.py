@@ -101,7 +101,7 @@ def open_driver(folder: Path, specification: RunSpec, clock: Clock) -> Driver:
             host={},
             command=["test"],
             git_revision=None,
-            data={"fingerprint": "f" * 64},
+            data={"fingerprint": "f" * 64, "images": {"train": TRAIN_IMAGES}},
         )
         search = Search.create(*arguments)
         found = {}

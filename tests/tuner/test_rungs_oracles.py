@@ -21,6 +21,8 @@ from optuna.trial import TrialState
 from search_spaces.model import UserError
 from tests.tuner.simulation import Killed, run, spec
 from tests.tuner.test_driver import content, noisy_curve
+from trainables.config import TrialConfig, with_knobs
+from trainables.schedule import algorithm_1, clean_epochs, first_judged_epoch
 from tuner.record import Record
 from tuner.rungs import Decision, Halving, bracket_weights, build_stopping
 from tuner.spec import RunSpec
@@ -172,6 +174,56 @@ def test_on_a_tie_at_the_cutoff_optuna_keeps_the_newcomer_and_halving_does_not()
         pruned.append((trial.should_prune(), halving.judge(number, 1, 0.5).stop))  # type: ignore[union-attr]
         study.tell(trial, state=TrialState.PRUNED)
     assert pruned == [(False, False), (False, True), (False, True)]
+
+
+# ---- before the first injection
+
+
+@settings(deadline=None)
+@given(st.integers(1, 20), st.integers(1, 5), st.integers(20, 40))
+def test_clean_epochs_end_where_algorithm_1_first_injects(T: int, steps: int, epochs: int) -> None:
+    for unit, length in (("epoch", 1), ("step", steps)):
+        fixed = {"method": "periodic", "T": T, "interval_unit": unit}
+        trial = with_knobs(TrialConfig(epochs=epochs), fixed, "test")
+        flags = algorithm_1(T, epochs * length)
+        whole = [not any(flags[e * length : (e + 1) * length]) for e in range(epochs)]
+        expected = whole.index(False) if False in whole else epochs
+        assert clean_epochs(trial, steps) == expected
+        assert clean_epochs(trial, steps) < first_judged_epoch(trial, steps)
+    assert clean_epochs(TrialConfig(), steps) == 0
+
+
+def test_a_trial_may_be_judged_before_its_injection_and_after_its_cycle_but_not_between() -> None:
+    halving = Halving(27, 3, first_rung=1)  # rungs 1, 3, 9
+    judged = [
+        epoch
+        for epoch in range(1, 28)
+        if halving.judge(0, epoch, 0.5, judged_from=8, clean_until=2) is not None
+    ]
+    assert judged == [1, 9]
+
+
+def test_judging_before_injection_needs_a_seed_of_its_own_for_every_trial() -> None:
+    with pytest.raises(UserError, match="before_injection needs seeds fresh"):
+        spec(scheduler={"before_injection": True}, seeds="fixed")
+    early = spec(scheduler={"before_injection": True})
+    assert "before_injection" not in spec().model_dump()["scheduler"]
+    assert RunSpec.model_validate(early.model_dump(mode="json")) == early
+    trial = early.trial({"T": 5}, 0)
+    assert (early.clean_until(trial, 10), spec().clean_until(trial, 10)) == (4, 0)
+
+
+def test_a_run_judges_before_injection_if_told_so(tmp_path: Any) -> None:
+    rungs = {}
+    for early in (False, True):
+        specification = spec(scheduler={"before_injection": early}, budget={"trials": 20})
+        run(tmp_path / str(early), specification, noisy_curve)
+        with Record.open(tmp_path / str(early)) as record:
+            T = {trial.number: trial.knobs["T"] for trial in record.trials()}
+            rungs[early] = {(row.rung_epoch, T[row.trial]) for row in record.rungs()}
+    assert all(epoch >= max(2 * T, 3) for epoch, T in rungs[False])
+    assert all(epoch < max(2, T) or epoch >= max(2 * T, 3) for epoch, T in rungs[True])
+    assert any(epoch < T for epoch, T in rungs[True])
 
 
 # ---- brackets

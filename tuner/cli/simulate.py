@@ -50,6 +50,8 @@ NUMBER = "N"
               help="Epoch of the first judgement. Default: by epochs and reduction.")  # fmt: skip
 @click.option("--brackets", type=click.IntRange(1, 16), default=1, metavar=NUMBER,
               show_default=True, help="asha: Hyperband brackets.")  # fmt: skip
+@click.option("--before-injection", is_flag=True,
+              help="Judge periodic trials also before their first injection.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=1, metavar=NUMBER,
               show_default=True, help="Trials at once.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar=NUMBER,
@@ -70,6 +72,7 @@ def simulate_command(
     reduction: int,
     first_rung: int | None,
     brackets: int,
+    before_injection: bool,
     concurrency: int,
     seed: int,
     jobs: int | None,
@@ -95,6 +98,7 @@ def simulate_command(
                     "reduction": reduction,
                     "first_rung": first_rung,
                     "brackets": brackets if scheduler == "asha" else 1,
+                    "before_injection": before_injection,
                 }
             ),
             trials,
