@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from search_spaces.model import UserError, shown, validated
 from search_spaces.space import ChoiceKnob, FloatKnob, Knob, Space
-from trainables.config import canonical_json
+from trainables.config import TrialConfig, canonical_json
+from trainables.schedule import clean_epochs
 from tuner.record import Record
 from tuner.record_rows import RunRow, TrialRow
 from tuner.samplers import grid_points
@@ -46,6 +47,10 @@ class Curve:
     """`completed`, `diverged` or `crashed`."""
     judged_from: int
     """First epoch that early stopping may judge."""
+    clean: int
+    """Whole epochs before its first injection."""
+    raw: tuple[float, ...]
+    """Validation macro-F1 of each epoch; NaN where it diverged."""
     best: tuple[float, ...]
     """Best validation macro-F1 up to each epoch."""
     seconds: tuple[float, ...]
@@ -164,7 +169,9 @@ def read_census(folders: Sequence[Path]) -> Census:
             run, trials = record.run(), record.trials()
             spec = validated(RunSpec, run.spec, f"run {run.name}")
             _check_census(run, spec, found[0] if found else None)
-            curves += [_curve(record, trial) for trial in trials if trial.state in ENDED]
+            images = int(run.data["images"]["train"])
+            steps = max(1, images // spec.training.batch_size)
+            curves += [_curve(record, trial, steps) for trial in trials if trial.state in ENDED]
         found.append((run, spec))
         left = sum(trial.state not in ENDED for trial in trials)
         if left:
@@ -273,8 +280,9 @@ def _check_census(run: RunRow, spec: RunSpec, first: tuple[RunRow, RunSpec] | No
         raise UserError(f"Runs {first[0].name} and {run.name} were trained on different data.")
 
 
-def _curve(record: Record, trial: TrialRow) -> Curve:
+def _curve(record: Record, trial: TrialRow, steps: int) -> Curve:
     rows = record.epochs(trial.number)
+    raw = tuple(math.nan if row["val_f1"] is None else float(row["val_f1"]) for row in rows)
     best = tuple(itertools.accumulate((float(row["best_val_f1"] or 0.0) for row in rows), max))
     seconds = tuple((row["train_s"] or 0.0) + (row["eval_s"] or 0.0) for row in rows)
     return Curve(
@@ -282,6 +290,8 @@ def _curve(record: Record, trial: TrialRow) -> Curve:
         trial.seed,
         trial.state,
         trial.first_judged_epoch,
+        clean_epochs(TrialConfig.model_validate(trial.trial_config), steps),
+        raw,
         best,
         seconds or (trial.slot_s,),
         trial.stand_alone_slot_s,

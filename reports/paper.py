@@ -60,6 +60,7 @@ def document(contents: Contents, format: str, confidence: float) -> str:
             ("Ratios of these costs (exploratory)", contents.policy.ratios),
             ("Real searches", contents.policy.searches),
         ]
+    named += [(f"What early stopping cost in {one.run}", one.table) for one in contents.audits]
     named += [("Runs", contents.overview), ("Basin widths", contents.basins)]
     for name, table in named:
         if table.rows:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from reports.census import Census, Curve
-from tuner.rungs import Stopping, build_stopping
+from tuner.rungs import Stopping, bracket_key
 from tuner.samplers import derived_seed
 from tuner.search import Search
 from tuner.spec import SamplerConfig, SchedulerConfig
@@ -35,6 +35,33 @@ class Policy:
     """The budget."""
     concurrency: int = 1
     """Trials at once."""
+
+
+class Rule(Protocol):
+    """When a simulated search stops its trials; told of every epoch of every trial, in order."""
+
+    def stops(self, trial: int, epoch: int, curve: Curve) -> bool:
+        """Return whether a trial that follows `curve` is to stop after this epoch."""
+
+
+class Rungs:
+    """The rule of a run."""
+
+    def __init__(self, stopping: Stopping | None, before_injection: bool = False) -> None:
+        self.stopping, self.before_injection = stopping, before_injection
+
+    def stops(self, trial: int, epoch: int, curve: Curve) -> bool:
+        """Return what a run's driver would do."""
+        if self.stopping is None:
+            return False
+        decision = self.stopping.judge(
+            trial,
+            epoch,
+            curve.best[epoch - 1],
+            curve.judged_from,
+            clean_until=curve.clean if self.before_injection else 0,
+        )
+        return decision is not None and decision.stop
 
 
 class Spent(NamedTuple):
@@ -95,7 +122,13 @@ class _Live:
 
 
 def replay(
-    census: Census, policy: Policy, target: float, seed: int, *, to_target: bool = False
+    census: Census,
+    policy: Policy,
+    target: float,
+    seed: int,
+    *,
+    to_target: bool = False,
+    rule: Rule | None = None,
 ) -> Replay:
     """Simulate one search.
 
@@ -111,23 +144,28 @@ def replay(
         configuration it draws one that this search has used least.
     to_target : bool, default False
         End the search with the trial that reaches the target, instead of with the budget.
+    rule : Rule, optional
+        A fresh one, which stops trials in place of the policy's scheduler.
 
     Raises
     ------
     UserError
         If the sampler cannot search the space, or the scheduler cannot judge so few epochs.
     """
-    return _Simulation(census, policy, target, seed).run(to_target)
+    if rule is None:
+        key = bracket_key(census.space.name, seed)
+        scheduler = policy.scheduler
+        rule = Rungs(scheduler.build(census.epochs, key), scheduler.before_injection)
+    return _Simulation(census, policy, target, seed, rule).run(to_target)
 
 
 class _Simulation:
-    def __init__(self, census: Census, policy: Policy, target: float, seed: int) -> None:
-        scheduler = policy.scheduler
+    def __init__(
+        self, census: Census, policy: Policy, target: float, seed: int, rule: Rule
+    ) -> None:
+        self.rule = rule
         self.census, self.policy, self.target = census, policy, target
         self.search = Search.in_memory(census.space, policy.sampler, seed)
-        self.stopping: Stopping | None = build_stopping(
-            scheduler.name, census.epochs, scheduler.reduction, scheduler.first_rung
-        )
         self.rng = np.random.RandomState(derived_seed(census.space, seed, "answers"))
         self.used = [0] * len(census.curves)
         self.trials: list[Replayed] = []
@@ -185,10 +223,7 @@ class _Simulation:
         live.step_from = now
         if live.hit is None and best >= self.target:
             live.hit = self.events, self.spent(now)
-        stop = False
-        if self.stopping is not None:
-            decision = self.stopping.judge(live.number, live.epochs, best, curve.judged_from)
-            stop = decision is not None and decision.stop
+        stop = self.rule.stops(live.number, live.epochs, curve)
         self.search.report(live.number, live.epochs, best)
         last = live.epochs == len(curve.best)
         if last and curve.state != "crashed":

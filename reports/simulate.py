@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from reports.census import Census, halves
-from reports.replay import Policy, replay
+from reports.replay import Policy, Replay, replay
 from reports.search_costs import Combination, Outcome, combination
 from search_spaces.model import Model, UserError
-from tuner.rungs import build_stopping
 from tuner.samplers import check_sampler
 
 CHUNK = 10
@@ -123,8 +122,7 @@ def simulate(
         )
     for policy in policies:
         check_sampler(census.space, policy.sampler)
-        scheduler = policy.scheduler
-        build_stopping(scheduler.name, census.epochs, scheduler.reduction, scheduler.first_rung)
+        policy.scheduler.build(census.epochs, "")
     pool = _pool(census, target)
     warnings = list(census.notes)
     found = halves(census, nearest, num_halves, seed) if num_halves else []
@@ -220,7 +218,12 @@ def _run(work: _Work, task: _Job) -> list[Outcome]:
 def _outcome(work: _Work, task: _Job, number: int) -> Outcome:
     census, target = work.parts[task.part], work.target
     seed = search_seed(work.seed, task.part, number)
-    done = replay(census, work.policies[task.policy], target, seed, to_target=task.part > 0)
+    policy = work.policies[task.policy]
+    return outcome(census, replay(census, policy, target, seed, to_target=task.part > 0), target)
+
+
+def outcome(census: Census, done: Replay, target: float) -> Outcome:
+    """Return what is kept of a simulated search; a false stop is one before the target."""
     stopped = [trial for trial in done.trials if trial.state == "pruned"]
     return Outcome(
         done.reached,

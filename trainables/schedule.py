@@ -48,6 +48,20 @@ def algorithm_1(T: int, steps: int) -> list[bool]:
     return injected
 
 
+def clean_epochs(trial: TrialConfig, steps_per_epoch: int) -> int:
+    """Return how many whole epochs a periodic trial trains before its first injected step.
+
+    The first injected step of Algorithm 1 is T, or 2 for T = 1. Other trials have none: a dynamic
+    one differs from the baseline from its first step on.
+    """
+    injection = trial.injection
+    if injection.method != "periodic":
+        return 0
+    assert injection.T is not None  # TrialConfig checks it
+    length = 1 if injection.interval_unit == "epoch" else steps_per_epoch
+    return min(max(injection.T, 2) - 1, trial.epochs * length) // length
+
+
 def first_judged_epoch(trial: TrialConfig, steps_per_epoch: int) -> int:
     """Return the first epoch whose result early stopping may judge.
 

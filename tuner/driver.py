@@ -92,6 +92,7 @@ class Driver:
         if self.interrupted is not None or not (self.queue or self._ask()):
             return None
         row = self.record.trial(self._take_from_queue())
+        trial = TrialConfig.model_validate(row.trial_config)
         self._live[row.number] = Live(
             row.config,
             row.knobs,
@@ -99,10 +100,10 @@ class Driver:
             row.audited,
             row.first_judged_epoch,
             row.seed,
+            self.spec.clean_until(trial, self._steps(trial)),
             best=row.score or 0.0,
             asked_at=self.clock(),
         )
-        trial = TrialConfig.model_validate(row.trial_config)
         return Assignment(
             row.number,
             trial,
@@ -285,7 +286,7 @@ class Driver:
 
     def _add_trial(self, number: int, config: int, knobs: dict[str, Any]) -> None:
         trial = self.spec.trial(knobs, trial_seed(self.spec, number))
-        steps = max(1, self.train_images // trial.training.batch_size)
+        steps = self._steps(trial)
         self.record.add_trial(
             number,
             config,
@@ -302,6 +303,10 @@ class Driver:
                 self._warned.add(warning)
                 self.record.add_event("warning", warning, trial=number)
 
+    def _steps(self, trial: TrialConfig) -> int:
+        """Return a trial's optimiser steps per epoch."""
+        return max(1, self.train_images // trial.training.batch_size)
+
     def _ending(self, number: int, row: dict[str, Any]) -> tuple[str, str | None] | None:
         """Return the state and reason in which a trial ends on this row, or None."""
         if row["diverged"]:  # nor is it judged: its last good value would stop others
@@ -310,16 +315,23 @@ class Driver:
         if row["epoch"] >= self.spec.epochs:
             return "completed", None
         if decision is not None and decision.stop:
-            return "pruned", _why(decision)
+            return "pruned", self._bracket_text(number) + _why(decision)
         if self.interrupted is not None:
             return "waiting", self.interrupted
         return None
+
+    def _bracket_text(self, number: int) -> str:
+        if self.stopping is None or self.spec.scheduler.brackets == 1:
+            return ""
+        return f"bracket {self.stopping.bracket(number)}, "
 
     def _judge(self, number: int, epoch: int) -> Decision | None:
         live = self._live[number]
         if self.stopping is None:
             return None
-        decision = self.stopping.judge(number, epoch, live.best, live.judged_from, live.audited)
+        decision = self.stopping.judge(
+            number, epoch, live.best, live.judged_from, live.audited, live.clean_until
+        )
         if decision is None:
             return None
         self.record.add_rung(

@@ -24,7 +24,7 @@ from tuner.driver import Driver
 from tuner.folders import new_folder
 from tuner.ray_session import check_before_start, check_fits, ray_session
 from tuner.record import Record, RecordFull
-from tuner.rungs import Stopping, build_stopping
+from tuner.rungs import Stopping
 from tuner.samplers import check_sampler
 from tuner.search import Search
 from tuner.sharing import drop_trunks
@@ -83,7 +83,7 @@ def start(
                 spec.space.resolved(spec.epochs), spec.sampler, spec.seed,
                 folder / "optuna.db", folder.name, about=_about(spec),
             )  # fmt: skip
-            stopping = _stopping(spec)
+            stopping = spec.stopping()
             driver = _driver(spec, record, search, stopping, folder, data, gpus, spec.budget)
             drive(driver, data, gpus, concurrency, on_ready, notice)
     drop_trunks(folder)
@@ -170,7 +170,7 @@ def resume(
                 folder.name, restore.told(configs, found),
                 configs[-1].study_attrs if configs else {}, about=_about(spec),
             )  # fmt: skip
-            stopping = _stopping(spec)
+            stopping = spec.stopping()
             if stopping is not None:
                 stopping.restore(record.rungs())
             driver = _driver(spec, record, search, stopping, folder, data, gpus, budget)
@@ -292,11 +292,6 @@ def _version_changes(before: dict[str, str], now: dict[str, str]) -> str | None:
 def _about(spec: RunSpec) -> dict[str, str]:
     """Return what Optuna's study carries as user attributes."""
     return {"digest": spec.digest, "epochs": str(spec.epochs)}
-
-
-def _stopping(spec: RunSpec) -> Stopping | None:
-    scheduler = spec.scheduler
-    return build_stopping(scheduler.name, spec.epochs, scheduler.reduction, scheduler.first_rung)
 
 
 def _driver(

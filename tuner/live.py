@@ -34,6 +34,7 @@ class Live:
     audited: bool
     judged_from: int
     seed: int
+    clean_until: int
     best: float
     asked_at: float
     """When the driver asked for a slot: it is held from here at the earliest."""

@@ -19,7 +19,7 @@ from search_spaces.space import ChoiceKnob, Space
 from trainables.config import TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
 from tuner.forks import Forks, SharedEpochs, ends_count
-from tuner.rungs import Halving, MedianStopping, build_stopping
+from tuner.rungs import Halving, MedianStopping
 from tuner.spec import RunSpec, in_effect
 from tuner.summary import slot_seconds_per_epoch
 
@@ -48,6 +48,8 @@ class Plan(NamedTuple):
     scheduler: str
     rungs: tuple[int, ...]
     """Epochs at which trials are judged."""
+    brackets: tuple[dict[str, Any], ...]
+    """Rungs of each, and the share of trials that is drawn into it; empty where there is one."""
     never_judged: float
     """Share of configurations drawn from the space whose injection comes too late for any rung."""
     epochs_a_trial: float
@@ -89,7 +91,10 @@ def plan(
     drawn = [spec.trial(knobs, 0) for knobs in _proposed(spec, rng)]
     steps = None if images is None else max(1, images // drawn[0].training.batch_size)
     judged_from = [_judged_from(one, steps) for one in drawn]
-    each_least, each_mean, each_computed = _epochs_a_trial(spec, drawn, judged_from, images, rng)
+    clean_until = [spec.clean_until(one, steps or 1) for one in drawn]
+    each_least, each_mean, each_computed = _epochs_a_trial(
+        spec, drawn, judged_from, clean_until, images, rng
+    )
     values = spec.model_dump(mode="json")
     trials, per_epoch = _trials(spec), slot_seconds_per_epoch(others, values)
     if trials is None and spec.budget.epochs is not None:
@@ -98,9 +103,13 @@ def plan(
         trials = math.ceil(spec.budget.gpu_hours * 3600 / (each_computed * per_epoch[0]))
     expected = None if trials is None else trials * each_mean
     computed = None if trials is None else trials * each_computed
-    rungs = _rungs(_stopping(spec), spec.epochs)
+    rungs = _rungs(spec.stopping(), spec.epochs)
     untimed = steps is None and any(_counts_steps(one) for one in drawn)
-    late = [start for start in judged_from if not any(rung >= start for rung in rungs)]
+    late = [
+        start
+        for start, clean in zip(judged_from, clean_until, strict=True)
+        if not any(rung >= start or rung <= clean for rung in rungs)
+    ]
     return Plan(
         space=spec.space.name,
         arms=tuple(sorted({one.injection.arm for one in drawn})),
@@ -110,6 +119,7 @@ def plan(
         epochs_per_trial=spec.epochs,
         scheduler=spec.scheduler.name,
         rungs=rungs,
+        brackets=_brackets(spec.stopping()),
         never_judged=round(len(late) / len(judged_from), 4),
         epochs_a_trial=round(each_mean, 2),
         epochs_least=None if trials is None else round(trials * each_least, 1),
@@ -150,15 +160,21 @@ def _counts_steps(trial: TrialConfig) -> bool:
     return injection.method == "dynamic" or in_steps
 
 
-def _stopping(spec: RunSpec) -> Halving | MedianStopping | None:
-    scheduler = spec.scheduler
-    return build_stopping(scheduler.name, spec.epochs, scheduler.reduction, scheduler.first_rung)
-
-
-def _rungs(stopping: Halving | MedianStopping | None, epochs: int) -> tuple[int, ...]:
+def _rungs(
+    stopping: Halving | MedianStopping | None, epochs: int, bracket: int = 0
+) -> tuple[int, ...]:
     if stopping is None:
         return ()
-    return tuple(epoch for epoch in range(1, epochs + 1) if stopping.is_rung(epoch))
+    return tuple(epoch for epoch in range(1, epochs + 1) if stopping.is_rung(epoch, bracket))
+
+
+def _brackets(stopping: Halving | MedianStopping | None) -> tuple[dict[str, Any], ...]:
+    if not isinstance(stopping, Halving) or len(stopping.weights) == 1:
+        return ()
+    return tuple(
+        {"rungs": stopping.rungs[index:], "share": round(weight / sum(stopping.weights), 4)}
+        for index, weight in enumerate(stopping.weights)
+    )
 
 
 def _trials(spec: RunSpec) -> int | None:
@@ -176,6 +192,7 @@ def _epochs_a_trial(
     spec: RunSpec,
     drawn: Sequence[TrialConfig],
     judged_from: Sequence[int],
+    clean_until: Sequence[int],
     images: int | None,
     rng: random.Random,
 ) -> tuple[float, float, float]:
@@ -183,24 +200,26 @@ def _epochs_a_trial(
 
     One counts all epochs of a trial, the other only those that are computed for it.
     """
-    stopping, epochs = _stopping(spec), spec.epochs
+    epochs = spec.epochs
     seeds = spec.seeds if isinstance(spec.seeds, int) else 1
     forks = Forks(spec, images or spec.training.batch_size) if spec.shares else None
     count = min(_trials(spec) or SIMULATED_TRIALS, SIMULATED_TRIALS)
-    rungs = _rungs(stopping, epochs)
     least = mean = computed = 0
     for repeat in range(math.ceil(SIMULATED_TRIALS / count)):
-        stopping = _stopping(spec)
+        stopping = spec.stopping()
         shared = None if forks is None else SharedEpochs(forks, ends_count(spec))
         for number in range(count):
             index = ((repeat * count + number) // seeds) % len(judged_from)
-            start, ended = judged_from[index], epochs
+            start, clean, ended = judged_from[index], clean_until[index], epochs
             worth, exempt = rng.random(), rng.random() < spec.scheduler.audit
-            open_rungs = [rung for rung in rungs if rung >= start]
+            bracket = 0 if stopping is None else stopping.bracket(number)
+            open_rungs = [
+                rung for rung in _rungs(stopping, epochs, bracket) if rung >= start or rung <= clean
+            ]
             least += epochs if exempt or not open_rungs else open_rungs[0]
             for rung in open_rungs:
                 assert stopping is not None  # there are rungs
-                decision = stopping.judge(number, rung, worth, start, exempt)
+                decision = stopping.judge(number, rung, worth, start, exempt, clean)
                 if decision is not None and decision.stop:
                     ended = rung
                     break

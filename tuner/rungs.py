@@ -13,14 +13,20 @@ Two properties of any asynchronous rule should be known when its results are rea
   trials can be audited.
 - *Survivors judge newcomers.* A trial whose first judged epoch lies beyond the first rung meets,
   at its first rung, only trials that have passed the rungs before.
+
+With several Hyperband brackets each trial is drawn into one: bracket s has the rungs from the s-th
+on, counted from 0, and its trials compete with each other only. The draw is a hash of the trial's
+number, so that nothing about brackets needs to be recorded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 from search_spaces.model import UserError
@@ -64,7 +70,7 @@ class Judged(Protocol):
 
 
 class Rung:
-    """Who has arrived at one epoch, and with what value."""
+    """Who of one bracket has arrived at one epoch, and with what value."""
 
     def __init__(self) -> None:
         self.decisions: dict[int, Decision] = {}
@@ -76,10 +82,16 @@ class Stopping(ABC):
     """What the rules have in common: each trial enters each rung once, at exactly its epoch."""
 
     def __init__(self) -> None:
-        self._entered: dict[int, Rung] = {}
+        self._entered: dict[tuple[int, int], Rung] = {}  # by bracket and epoch
 
     def judge(
-        self, trial: int, epoch: int, best: float, judged_from: int = 1, exempt: bool = False
+        self,
+        trial: int,
+        epoch: int,
+        best: float,
+        judged_from: int = 1,
+        exempt: bool = False,
+        clean_until: int = 0,
     ) -> Decision | None:
         """Judge a trial that has finished an epoch.
 
@@ -94,6 +106,8 @@ class Stopping(ABC):
             First epoch at which it may be judged.
         exempt : bool, default False
             Enter it and say what would have happened, but never stop it (audit).
+        clean_until : int, default 0
+            Last epoch before `judged_from` at which it may be judged as well.
 
         Returns
         -------
@@ -108,9 +122,10 @@ class Stopping(ABC):
         """
         if not math.isfinite(best):
             raise ValueError(f"Trial {trial} at epoch {epoch}: best must be finite, got {best}.")
-        if epoch < judged_from or not self.is_rung(epoch):
+        bracket = self.bracket(trial)
+        if clean_until < epoch < judged_from or not self.is_rung(epoch, bracket):
             return None
-        rung = self._entered.setdefault(epoch, Rung())
+        rung = self._entered.setdefault((bracket, epoch), Rung())
         if trial in rung.decisions:
             return rung.decisions[trial]
         better_or_equal = len(rung.values) - bisect_left(rung.values, best)
@@ -136,13 +151,17 @@ class Stopping(ABC):
             self._enter(row.trial, row.decision)
 
     def _enter(self, trial: int, decision: Decision) -> None:
-        rung = self._entered.setdefault(decision.rung, Rung())
+        rung = self._entered.setdefault((self.bracket(trial), decision.rung), Rung())
         rung.decisions[trial] = decision
         insort(rung.values, decision.value)
 
+    def bracket(self, trial: int) -> int:
+        """Return the bracket in which a trial competes; 0 where there is only one."""
+        return 0
+
     @abstractmethod
-    def is_rung(self, epoch: int) -> bool:
-        """Whether trials are judged at this epoch at all."""
+    def is_rung(self, epoch: int, bracket: int = 0) -> bool:
+        """Whether trials of a bracket are judged at this epoch at all."""
 
     @abstractmethod
     def _verdict(self, others: list[float], value: float, rank: int) -> tuple[float | None, bool]:
@@ -164,6 +183,16 @@ class Halving(Stopping):
         One of so many survives, and rungs lie this factor apart.
     first_rung : int, optional
         Epoch of the first rung; see `default_first_rung`.
+    brackets : int, default 1
+        Bracket s starts at the s-th rung, counted from 0; the one after the last rung stops nobody.
+    key : str, optional
+        Which trial is in which bracket follows from this and the trial's number.
+
+    Raises
+    ------
+    UserError
+        If the first rung does not lie before the last epoch, or there are too few rungs for so
+        many brackets.
 
     Examples
     --------
@@ -176,9 +205,17 @@ class Halving(Stopping):
     True
     """
 
-    def __init__(self, max_epochs: int, reduction: int = 3, first_rung: int | None = None) -> None:
+    def __init__(
+        self,
+        max_epochs: int,
+        reduction: int = 3,
+        first_rung: int | None = None,
+        brackets: int = 1,
+        key: str = "",
+    ) -> None:
         super().__init__()
         self.reduction = reduction
+        self.key = key
         rungs = []
         # In integers: int(log(243) / log(3)) is 4, and loses a rung.
         epoch = _first_rung(max_epochs, reduction, first_rung)
@@ -187,10 +224,26 @@ class Halving(Stopping):
             epoch *= reduction
         self.rungs = tuple(rungs)
         """Epochs at which trials are judged, ascending."""
+        if brackets > len(rungs) + 1:
+            raise UserError(
+                f"brackets must be at most {len(rungs) + 1}, one more than there are rungs"
+                f" ({', '.join(map(str, rungs)) or 'none'}), but got {brackets};"
+                " an earlier first_rung or a smaller reduction gives more rungs."
+            )
+        self.weights = bracket_weights(len(rungs), reduction)[:brackets]
+        """Trials of each bracket, in proportion."""
 
-    def is_rung(self, epoch: int) -> bool:
-        """Whether the epoch is exactly one of the rungs."""
-        return epoch in self.rungs
+    def bracket(self, trial: int) -> int:
+        """Return the bracket that a trial was drawn into."""
+        if len(self.weights) == 1:
+            return 0
+        digest = hashlib.sha256(f"bracket:{self.key}:{trial}".encode()).digest()
+        place = (int.from_bytes(digest[:6], "big") * sum(self.weights)) >> 48
+        return bisect_right(list(accumulate(self.weights)), place)
+
+    def is_rung(self, epoch: int, bracket: int = 0) -> bool:
+        """Whether the epoch is exactly one of the bracket's rungs."""
+        return epoch in self.rungs[bracket:]
 
     def _verdict(self, others: list[float], value: float, rank: int) -> tuple[float | None, bool]:
         survivors = -(-(len(others) + 1) // self.reduction)
@@ -219,7 +272,7 @@ class MedianStopping(Stopping):
         self.max_epochs = max_epochs
         self.first_rung = _first_rung(max_epochs, 3, first_rung)
 
-    def is_rung(self, epoch: int) -> bool:
+    def is_rung(self, epoch: int, bracket: int = 0) -> bool:
         """Whether the epoch is past the grace, and not the last."""
         return self.first_rung <= epoch < self.max_epochs
 
@@ -255,18 +308,49 @@ def _first_rung(max_epochs: int, reduction: int, first_rung: int | None) -> int:
     return first_rung
 
 
+def bracket_weights(num_rungs: int, reduction: int) -> tuple[int, ...]:
+    """Return how many trials of each bracket there are for so many of the others.
+
+    Of S + 1 brackets, one that halves s times has ceil((S + 1) / (s + 1) · r^s) trials, so that
+    each costs about as many epochs. Source: Li et al. 2018, JMLR 18(185), algorithm 1.
+
+    >>> bracket_weights(num_rungs=4, reduction=3)  # table 1 of the paper
+    (81, 34, 15, 8, 5)
+    """
+    return tuple(
+        -(-(num_rungs + 1) * reduction**halvings // (halvings + 1))
+        for halvings in range(num_rungs, -1, -1)
+    )
+
+
+def bracket_key(space: str, seed: int) -> str:
+    """Return what decides, with a trial's number, the brackets of a run or simulated search.
+
+    >>> bracket_key("periodic_T", 7)
+    '7:periodic_T'
+    """
+    return f"{seed}:{space}"
+
+
 def build_stopping(
-    name: str, max_epochs: int, reduction: int = 3, first_rung: int | None = None
+    name: str,
+    max_epochs: int,
+    reduction: int = 3,
+    first_rung: int | None = None,
+    brackets: int = 1,
+    key: str = "",
 ) -> Halving | MedianStopping | None:
     """Return the rule that a scheduler's name stands for: asha, median, or none.
 
     Raises
     ------
     UserError
-        If the first rung does not lie before the last epoch.
+        If the first rung does not lie before the last epoch, or there cannot be so many brackets.
     """
     if name == "asha":
-        return Halving(max_epochs, reduction, first_rung)
+        return Halving(max_epochs, reduction, first_rung, brackets, key)
+    if brackets > 1:
+        raise UserError(f"brackets must be 1 with scheduler {name}, but got {brackets}; use asha.")
     if name == "median":
         return MedianStopping(max_epochs, first_rung)
     return None

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from search_spaces.model import (
     FieldPath,
@@ -38,7 +45,8 @@ from trainables.config import (
     knob_section,
     with_knobs,
 )
-from tuner.rungs import build_stopping
+from trainables.schedule import clean_epochs
+from tuner.rungs import Halving, MedianStopping, bracket_key, build_stopping
 
 PRESETS = Path(__file__).parent / "presets"
 VARIES = "varies"
@@ -53,6 +61,8 @@ FLAGS = {
     "epochs": "--epochs",
     "sampler.name": "--sampler",
     "scheduler.name": "--scheduler",
+    "scheduler.brackets": "--brackets",
+    "scheduler.before_injection": "--before-injection",
     "scheduler.audit": "--audit",
     "seeds": "--seeds",
     "seed": "--seed",
@@ -91,8 +101,29 @@ class SchedulerConfig(Section):
     """`asha`: one of so many trials survives a rung, and rungs lie a factor of this apart."""
     first_rung: int | None = Field(None, ge=1)
     """Epoch of the first judgement; empty chooses from epochs and reduction."""
+    brackets: int = Field(1, ge=1, le=16)
+    """`asha`: Hyperband brackets. Each trial is drawn into one, by seed; bracket s, counted from 0,
+    judges from the s-th rung on, one more than there are rungs stops nobody."""
+    before_injection: bool = False
+    """Judge a periodic trial also at rungs before its first injected epoch, when its score says
+    nothing of its interval; needs fresh seeds: until then trials of one seed are the same."""
     audit: float = Field(0.0, ge=0, le=1)
     """Share of trials, drawn by seed, that are never stopped, to estimate what stopping costs."""
+
+    def build(self, max_epochs: int, key: str) -> Halving | MedianStopping | None:
+        """Return the rule for trials of so many epochs; `key` decides who is in which bracket."""
+        return build_stopping(
+            self.name, max_epochs, self.reduction, self.first_rung, self.brackets, key
+        )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later fields at their defaults: earlier runs and studies keep their digests."""
+        values: dict[str, Any] = rest(self)
+        for name, default in (("brackets", 1), ("before_injection", False)):
+            if values.get(name) == default:
+                del values[name]
+        return values
 
 
 class BudgetConfig(Section):
@@ -196,8 +227,12 @@ class RunSpec(Model):
                 f"seeds must be at most the number of trials ({budget.trials}), since each is one,"
                 f" but got {self.seeds}"
             )
-        scheduler = self.scheduler
-        build_stopping(scheduler.name, self.epochs, scheduler.reduction, scheduler.first_rung)
+        self.scheduler.build(self.epochs, "")
+        if self.scheduler.before_injection and self.seeds != "fresh":
+            raise UserError(
+                "before_injection needs seeds fresh: until their first injection trials of one seed"
+                f" are the same training, but got seeds {self.seeds}"
+            )
         for corner in _corners(space):
             self.trial(corner, 0)
         return self
@@ -212,6 +247,14 @@ class RunSpec(Model):
             seed=seed,
         )
         return with_knobs(base, {**self.space.fixed, **knobs}, f"space {self.space.name}")
+
+    def clean_until(self, trial: TrialConfig, steps_per_epoch: int) -> int:
+        """Return the last epoch before its first injection at which a trial may be judged, or 0."""
+        return clean_epochs(trial, steps_per_epoch) if self.scheduler.before_injection else 0
+
+    def stopping(self) -> Halving | MedianStopping | None:
+        """Return this run's early stopping, as at its start."""
+        return self.scheduler.build(self.epochs, bracket_key(self.space.name, self.seed))
 
     @property
     def shares(self) -> bool:

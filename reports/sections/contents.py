@@ -24,6 +24,7 @@ from reports.real_searches import real_search
 from reports.searches import Search, log_rank, searches_of, survival
 from reports.searches import summary as summary_of
 from reports.sections import compared
+from reports.sections.audits import AuditFacts, audits
 from reports.sections.paper_table import PaperTable, paper_table, results, tabled
 from reports.sections.policy import PolicyCosts, policy_costs
 from reports.sections.provenance import Facts, differences, facts, overview
@@ -64,6 +65,8 @@ class Contents(NamedTuple):
     """Section → figures, in order."""
     by_run: tuple[tuple[str, tuple[Figure, ...]], ...]
     """Run, its own figures."""
+    audits: tuple[AuditFacts, ...]
+    """What early stopping cost, of runs that judged anything."""
     position_claims: tuple[str, ...]
     basins: Table
     failures: tuple[Failure, ...]
@@ -132,8 +135,8 @@ def contents(
         "searches": tuple(_searches(searched, rows, kinds, told, asked)),
     }
     policy = None
+    target = None if told.answer is None else told.answer.target.value
     if study is not None:
-        target = None if told.answer is None else told.answer.target.value
         policy = policy_costs(study, runs, target)
     figures["policy"] = (policy.figure,) if policy is not None and policy.figure else ()
     by_run = _by_run(searched)
@@ -156,6 +159,7 @@ def contents(
         ),
         figures=figures,
         by_run=tuple(by_run),
+        audits=audits(searched, target),
         position_claims=tuple(
             f"{label}: {positions.positions_sentence(tested)}"
             for label, (space, of_space) in spaces.items()

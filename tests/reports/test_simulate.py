@@ -47,6 +47,8 @@ def curve(best: Sequence[float], knobs: dict[str, Any] | None = None, **changes:
         "seed": 0,
         "state": "completed",
         "judged_from": 1,
+        "clean": 0,
+        "raw": tuple(best),
         "best": tuple(best),
         "seconds": (1.0,) * len(best),
         "slot_s": 2.0 * len(best),
@@ -71,11 +73,15 @@ def levels(values: Sequence[float], **changes: Any) -> Census:
 
 
 def policy(
-    sampler: str = "random", scheduler: str = "none", trials: int = 8, slots: int = 1
+    sampler: str = "random",
+    scheduler: str = "none",
+    trials: int = 8,
+    slots: int = 1,
+    **more: Any,
 ) -> Policy:
     return Policy(
         SamplerConfig.model_validate({"name": sampler}),
-        SchedulerConfig.model_validate({"name": scheduler}),
+        SchedulerConfig.model_validate({"name": scheduler, **more}),
         trials,
         slots,
     )
@@ -238,11 +244,17 @@ def test_a_configuration_asked_twice_is_answered_by_another_recorded_trial() -> 
 
 
 @pytest.mark.parametrize(
-    ("space", "sampler", "scheduler"),
-    [("periodic_T", "tpe", "asha"), ("periodic", "tpe", "median"), ("periodic_T", "sobol", "none")],
+    ("space", "sampler", "scheduler", "more"),
+    [
+        ("periodic_T", "tpe", "asha", {}),
+        ("periodic_T", "tpe", "asha", {"brackets": 3}),
+        ("periodic_T", "tpe", "asha", {"before_injection": True}),
+        ("periodic", "tpe", "median", {}),
+        ("periodic_T", "sobol", "none", {}),
+    ],
 )
 def test_a_replay_equals_the_run_that_the_driver_makes_of_the_same_curves(
-    tmp_path: Path, space: str, sampler: str, scheduler: str
+    tmp_path: Path, space: str, sampler: str, scheduler: str, more: dict[str, Any]
 ) -> None:
     def made(trial: TrialConfig, epoch: int) -> float:
         injection = trial.injection
@@ -255,14 +267,14 @@ def test_a_replay_equals_the_run_that_the_driver_makes_of_the_same_curves(
     )
     simulation.run(tmp_path / "census", whole, made)
     searched = simulation.spec(
-        space, sampler={"name": sampler}, scheduler={"name": scheduler}, budget={"trials": 14},
-        **given,
+        space, sampler={"name": sampler}, budget={"trials": 14},
+        scheduler={"name": scheduler, **more}, **given,
     )  # fmt: skip
     simulation.run(tmp_path / "search", searched, made)
     with Record.open(tmp_path / "search") as record:
         expected = [(row.knobs, row.epochs, row.state, row.score) for row in record.trials()]
     census = read_census([tmp_path / "census"])
-    done = replay(census, policy(sampler, scheduler, 14), 1.0, seed=5)
+    done = replay(census, policy(sampler, scheduler, 14, **more), 1.0, seed=5)
     found = [
         (one.knobs, one.epochs, one.state, census.curves[one.curve].best[one.epochs - 1])
         for one in done.trials

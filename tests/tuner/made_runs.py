@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.tuner.simulation import row
 from tuner.record import Record
+from tuner.seeding import is_audited
 from tuner.spec import RunSpec, build_spec
 
 
@@ -50,7 +51,8 @@ def make_run(
         for number, (knobs, curve, ending) in enumerate(curves):
             trial = spec.trial(knobs, number).model_dump(mode="json")
             record.add_config(number, knobs, {}, {})
-            record.add_trial(number, number, number, knobs, trial, False, 1)
+            audited = is_audited(spec, number)
+            record.add_trial(number, number, number, knobs, trial, audited, 1)
             if ending == "waiting":
                 continue
             record.start_trial(number, 1000.0, "cpu", "here:1")

@@ -10,7 +10,6 @@ from trainables.config import TrialConfig
 from tuner import restore
 from tuner.driver import Driver
 from tuner.record import Record
-from tuner.rungs import build_stopping
 from tuner.search import Search
 from tuner.spec import RunSpec, build_spec
 
@@ -83,10 +82,7 @@ def rows(trial: TrialConfig, curve: Curve) -> list[dict[str, Any]]:
 def open_driver(folder: Path, specification: RunSpec, clock: Clock) -> Driver:
     """Return the driver of a new run, or of one that goes on if the folder has a record."""
     space = specification.space.resolved(specification.epochs)
-    scheduler = specification.scheduler
-    stopping = build_stopping(
-        scheduler.name, specification.epochs, scheduler.reduction, scheduler.first_rung
-    )
+    stopping = specification.stopping()
     arguments = (
         space,
         specification.sampler,
@@ -106,7 +102,7 @@ def open_driver(folder: Path, specification: RunSpec, clock: Clock) -> Driver:
             host={},
             command=["test"],
             git_revision=None,
-            data={"fingerprint": "f" * 64},
+            data={"fingerprint": "f" * 64, "images": {"train": TRAIN_IMAGES}},
         )
         search = Search.create(*arguments)
         found = {}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tuner.made_runs import make_run, quick
+from tuner.cli.texts import plan_text
 from tuner.plan import UNTIMED, Plan, plan
 from tuner.spec import RunSpec, build_spec
 
@@ -39,6 +40,27 @@ def test_asha_on_many_trials_costs_what_halving_says() -> None:
     found = planned(quick("dropout", epochs=60, budget={"trials": 300}))
     assert found.rungs == (7, 21)
     assert found.epochs_expected == pytest.approx(7 * 300 + 14 * 102 + 39 * 35, rel=0.18)
+
+
+def test_brackets_are_told_and_each_costs_what_its_rungs_say() -> None:
+    flags: dict[str, Any] = {"epochs": 60, "budget": {"trials": 300}}
+    found = planned(quick("dropout", scheduler={"brackets": 3}, **flags))
+    # Hyperband's weights for two rungs and reduction 3: 9, 5 and 3
+    assert found.brackets == (
+        {"rungs": (7, 21), "share": 0.5294},
+        {"rungs": (21,), "share": 0.2941},
+        {"rungs": (), "share": 0.1765},
+    )
+    assert planned(quick("dropout", **flags)).brackets == ()
+    # Of n trials in a bracket n/3 + ln(n)/3 pass each rung; six standard errors of the share of
+    # trials in the bracket that stops nobody are 13 points, or 5 of 35 epochs a trial.
+    halved = 7 * 159 + 14 * 55 + 39 * 20
+    assert found.epochs_expected == pytest.approx(
+        halved + 21 * 88 + 39 * 31 + 60 * 53, rel=5 / 35 + 0.05
+    )
+    text = plan_text(found)
+    assert "0 (53% of trials) from epoch 7; 1 (29% of trials) from epoch 21" in text
+    assert "stops nobody" in text
 
 
 def test_trials_that_cannot_be_judged_early_are_counted_in_full() -> None:

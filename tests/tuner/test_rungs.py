@@ -214,7 +214,12 @@ def test_the_median_rule_judges_every_epoch_after_its_grace_but_the_last():
 
 @given(
     st.sampled_from(
-        [lambda: Halving(20, 3, 2), lambda: Halving(30), lambda: MedianStopping(20, 3)]
+        [
+            lambda: Halving(20, 3, 2),
+            lambda: Halving(20, 2, 2, brackets=5, key="0:x"),
+            lambda: Halving(30),
+            lambda: MedianStopping(20, 3),
+        ]
     ),
     st.lists(
         st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5]), min_size=1, max_size=20), max_size=8

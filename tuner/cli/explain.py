@@ -21,7 +21,7 @@ from tuner.record_rows import TrialRow
 from tuner.spec import RunSpec, in_effect
 from tuner.summary import summary
 
-MOST_BEST, MOST_FAILED = 5, 10
+MOST_BEST, MOST_FAILED, MOST_RUNGS = 5, 10, 12
 MOST_EPOCHS = 100_000
 """The most that a run may have: an interval that fits no shorter one is still explained."""
 
@@ -44,14 +44,21 @@ def spaces_command(format_: str) -> int:
 @click.command("show", cls=Command)
 @click.argument("name")
 @runs_option
+@click.option("--stopping", is_flag=True,
+              help="What early stopping judged in a run, and what it cost.")  # fmt: skip
+@click.option("--target", type=click.FloatRange(0, 1), metavar="Y",
+              help="With --stopping: validation macro-F1 that counts as reached. Default: 0.01"
+              " below the run's best score.")  # fmt: skip
 @format_option("table", "json")
-def show_command(name: str, runs: Path, format_: str) -> int:
+def show_command(name: str, runs: Path, stopping: bool, target: float | None, format_: str) -> int:
     """Explain a search space, or what a run was and found.
 
     NAME is a space, a space's file, a run under --runs, or a run's folder.
     """
+    if target is not None and not stopping:
+        raise UserError("--target needs --stopping: it says what counts as a false stop.")
     known = [folder.name for folder in known_runs(runs)]
-    if name in known_spaces() or name.endswith((".yaml", ".yml")):
+    if not stopping and (name in known_spaces() or name.endswith((".yaml", ".yml"))):
         space = load_space(name)
         check_space(space)
         text = json.dumps(space.model_dump(mode="json"), indent=2)
@@ -60,9 +67,13 @@ def show_command(name: str, runs: Path, format_: str) -> int:
     try:
         folder = find_run(runs, name)
     except UserError:
+        if stopping:
+            raise
         raise UserError(did_you_mean("space or run", name, [*known_spaces(), *known])) from None
     with Record.open(folder) as record:
-        if format_ == "json":
+        if stopping:
+            click.echo(stopping_text(record, target, format_))
+        elif format_ == "json":
             click.echo(json.dumps(_run_facts(record), indent=2))
         else:
             click.echo(run_text(record))
@@ -164,7 +175,8 @@ def run_text(record: RecordReader) -> str:
     stops = record.rungs()
     if stops:
         stopped = sum(row.stop for row in stops)
-        lines += ["", f"Early stopping: {len(stops)} judgements, {stopped} stopped a trial."]
+        lines += ["", f"Early stopping: {len(stops)} judgements, {stopped} stopped a trial;"
+                  " --stopping says what it cost."]  # fmt: skip
     failed = [trial for trial in trials if trial.state in ("crashed", "diverged")]
     if failed:
         lines += ["", f"Failed trials ({len(failed)})"]
@@ -175,6 +187,51 @@ def run_text(record: RecordReader) -> str:
             if text.exists():
                 lines.append(f"    {text}")
     return "\n".join(lines)
+
+
+def stopping_text(record: RecordReader, target: float | None, format_: str) -> str:
+    """Return what early stopping did in a run and what it cost, for reading or as JSON."""
+    from reports.audit import audit, sentences
+
+    run = record.run()
+    spec = validated(RunSpec, run.spec, f"run {run.name}")
+    found = audit(run.name, spec, record.trials(), record.rungs(), target)
+    if format_ == "json":
+        return found.model_dump_json(indent=2)
+    lines = [f"Early stopping in run {found.run} ({found.scheduler}):"]
+    for line in (*sentences(found), *found.warnings):
+        lines += textwrap.wrap(line, 80, initial_indent="  ", subsequent_indent="  ")
+    if not found.rungs:
+        return "\n".join(lines)
+    rows = [
+        {
+            "rung": f"{one.rung}" + (f" b{one.bracket}" if spec.scheduler.brackets > 1 else ""),
+            "judged": one.judgements,
+            "stopped": one.stopped,
+            "audited": one.audited,
+            "false": f"{one.false_stops.reached} of {one.false_stops.known}",
+            "95 %": limits_text(one.false_stops.low, one.false_stops.high),
+            "rank": "–" if one.rank.spearman is None else f"{one.rank.spearman:.2f}",
+            "95 % ": limits_text(one.rank.low, one.rank.high),
+            "n": one.rank.n,
+        }
+        for one in found.rungs[:MOST_RUNGS]
+    ]
+    lines += ["", as_table(rows, list(rows[0]))]
+    left = len(found.rungs) - MOST_RUNGS
+    if left > 0:
+        lines.append(f"… and {left} further rungs; --format json has all.")
+    notes = (
+        "false: audited trials that would have been stopped here first, and reached the target"
+        " later. rank: Spearman's, of the value at the rung and the final score; audited"
+        " trials only, since the others that have one were selected by that value."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(notes, 80)])
+
+
+def limits_text(low: float | None, high: float | None) -> str:
+    """Return an interval with two decimals, or a dash."""
+    return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _run_facts(record: RecordReader) -> dict[str, Any]:

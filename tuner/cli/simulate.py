@@ -48,6 +48,10 @@ NUMBER = "N"
               show_default=True, help="asha: one of so many trials survives a rung.")  # fmt: skip
 @click.option("--first-rung", type=click.IntRange(1), metavar=NUMBER,
               help="Epoch of the first judgement. Default: by epochs and reduction.")  # fmt: skip
+@click.option("--brackets", type=click.IntRange(1, 16), default=1, metavar=NUMBER,
+              show_default=True, help="asha: Hyperband brackets.")  # fmt: skip
+@click.option("--before-injection", is_flag=True,
+              help="Judge periodic trials also before their first injection.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=1, metavar=NUMBER,
               show_default=True, help="Trials at once.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar=NUMBER,
@@ -67,6 +71,8 @@ def simulate_command(
     nearest: bool,
     reduction: int,
     first_rung: int | None,
+    brackets: int,
+    before_injection: bool,
     concurrency: int,
     seed: int,
     jobs: int | None,
@@ -87,7 +93,13 @@ def simulate_command(
         Policy(
             SamplerConfig.model_validate({"name": sampler}),
             SchedulerConfig.model_validate(
-                {"name": scheduler, "reduction": reduction, "first_rung": first_rung}
+                {
+                    "name": scheduler,
+                    "reduction": reduction,
+                    "first_rung": first_rung,
+                    "brackets": brackets if scheduler == "asha" else 1,
+                    "before_injection": before_injection,
+                }
             ),
             trials,
             concurrency,

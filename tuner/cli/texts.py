@@ -105,6 +105,7 @@ def plan_text(planned: Plan) -> str:
         *filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
         *filled("budget", limits),
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
+        *(filled("brackets", _brackets_text(planned)) if planned.brackets else []),
         *filled("epochs", epochs),
         *filled("cost", cost + planned.cost_from),
     ]
@@ -124,6 +125,14 @@ def _data_text(data: dict[str, Any]) -> str:
     if data["limit"] is not None:
         parts.append(f"at most {data['limit']:,} images a split")
     return ", ".join(parts)
+
+
+def _brackets_text(planned: Plan) -> str:
+    return "; ".join(
+        f"{index} ({one['share']:.0%} of trials) "
+        + (f"from epoch {one['rungs'][0]}" if one["rungs"] else "stops nobody")
+        for index, one in enumerate(planned.brackets)
+    )
 
 
 def filled(name: str, text: str) -> list[str]:
