@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +17,7 @@ from torch.nn import functional
 from torchvision.models import resnet
 
 from trainables.config import InjectionConfig, NetworkConfig
-from trainables.networks import InjectedResNet, build_network
+from trainables.networks import InjectedResNet, SlimProjection, build_network, conv
 
 torch.set_num_threads(1)  # several threads on busy cores are many times slower
 
@@ -264,3 +267,42 @@ def test_width_stem_and_channels(stem: str, side_after: int, depth: int, channel
     assert network(torch.randn(2, channels, 48, 48)).shape == (2, 5)
     sides = [-(-side_after // 2**i) for i in range(4)]  # each later stage halves, rounding up
     assert shapes == [(2, 4 * 2**i * expansion, side, side) for i, side in enumerate(sides)]
+
+
+@pytest.mark.parametrize(("channels", "side"), [(8, 12), (8, 24), (8, 32), (4, 12)])
+def test_a_slim_projection_equals_the_strided_convolution_bit_for_bit(
+    channels: int, side: int
+) -> None:
+    """At sides where the strided convolution does not end the process."""
+    torch.manual_seed(side)
+    slim = conv(channels, 2 * channels, 1, stride=2).to(memory_format=torch.channels_last)
+    assert isinstance(slim, SlimProjection)
+    x_BCHW = torch.randn(64, channels, side, side).to(memory_format=torch.channels_last)
+    x_BCHW.requires_grad_(True)
+    found = []
+    for forward in (slim.forward, functools.partial(nn.Conv2d.forward, slim)):
+        out_BCHW = forward(x_BCHW)
+        noise_BCHW = torch.randn(out_BCHW.shape, generator=torch.Generator().manual_seed(1))
+        gradients = torch.autograd.grad(out_BCHW, (x_BCHW, slim.weight), noise_BCHW)
+        found.append((out_BCHW, *gradients))
+    for ours, strided in zip(*found, strict=True):
+        assert torch.equal(ours, strided)
+
+
+@pytest.mark.parametrize("width", [1, 4, 8, 12, 16])
+def test_a_slim_network_with_the_small_stem_survives_training_at_48_px(width: int) -> None:
+    """In a process of its own, because what fails here ends the process."""
+    code = f"""
+import torch
+from trainables.config import InjectionConfig, NetworkConfig
+from trainables.networks import build_network
+from trainables.process import prepare_process
+prepare_process("cpu")
+network = build_network(NetworkConfig(width={width}, stem="small"), InjectionConfig(), 1, 7)
+network.to(memory_format=torch.channels_last)
+images = torch.randn(32, 1, 48, 48).to(memory_format=torch.channels_last)
+for _ in range(3):
+    network(images).sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
