@@ -26,7 +26,7 @@ from reports.cells import (
     text,
 )
 from reports.raw_table import opened
-from search_spaces.model import UserError, did_you_mean
+from search_spaces.model import UserError, shown
 from trainables.config import Arm as ArmName
 from trainables.config import canonical_json
 from tuner.record_file import FILE
@@ -201,8 +201,12 @@ def _table_rows(path: Path) -> list[dict[str, Any]]:
         )
     absent = [name for name in _CELLS if name not in columns]
     for name in columns:
-        if name not in _CELLS and get_close_matches(name, absent, n=1, cutoff=MISSPELT):
-            raise UserError(f"{did_you_mean('column', name, absent)} ({source.name}, row 1)")
+        close = get_close_matches(name, absent, n=1, cutoff=MISSPELT)
+        if name not in _CELLS and close:
+            raise UserError(
+                f"Unknown column {shown(name)}. Did you mean {close[0]!r}? Rename it, or leave it"
+                f" out ({source.name}, row 1)."
+            )
         if name and columns.count(name) > 1:
             raise UserError(f"Column {name} is there twice ({source.name}, row 1).")
     rows, mistakes = [], []
