@@ -98,7 +98,7 @@ def space_ablation(
                 trials=arm.n,
                 hits=int(hits.sum()),
                 hit_probability=share,
-                limits=share_interval(arm, hits, confidence, seed),
+                limits=share_interval(arm, hits, confidence),
                 median_trials=trials_to_match(share, 0.5) if share else None,
                 ratio=savings.ratio,
                 ratio_limits=Interval(savings.low, savings.high),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports import hidden_knob
-from reports.arm import Arm, Bools, arm_of
+from reports.arm import Arm, arm_of
 from reports.contract import (
     Answer,
     ArmAnswer,
@@ -31,10 +31,18 @@ from reports.contract import (
     ToMatchEnds,
     TrialsToMatch,
 )
+from reports.cost import CostPerMatch as CostLimits
 from reports.cost import arms_cost_ratio, cost_per_match
 from reports.equivalence import Confirmation, confirmation
 from reports.proportions import Interval, trials_to_match, whole_trials
-from reports.savings import Ratio, TrialSavings, share_interval, trial_savings
+from reports.savings import (
+    Ratio,
+    TrialSavings,
+    same_arm,
+    share_interval,
+    told_shares,
+    trial_savings,
+)
 from reports.sentence import claim
 from reports.superiority import beats
 from reports.table import Trials
@@ -55,10 +63,10 @@ class _Share(NamedTuple):
     most: float | None
     limits: Interval
     told: float | None
-    """The end that favours dynamic least."""
+    """The end that favours dynamic least; at an arm's own median a half."""
     reached: bool
-    from_band: bool = False
-    """Whether the limits hold for a target chosen after looking at the arm's scores."""
+    own_median: bool = False
+    """Whether the target is this arm's own median, so that `told` is no share of matches."""
 
 
 def compare(
@@ -104,9 +112,9 @@ def compare(
     arms = {"periodic": arm_of(trials, periodic), "dynamic": arm_of(trials, dynamic)}
     chosen = chosen_target(trials, arms["dynamic"], target, target_from, target_source)
     y = chosen.value
-    shares = {role: _share(arm, role, chosen, confidence, seed) for role, arm in arms.items()}
+    shares = _shares(arms, chosen, confidence)
     confirmed = confirmation(trials, dynamic, periodic, margin)
-    told = {role: _arm(arm, shares[role], y, confidence, seed) for role, arm in arms.items()}
+    told = {role: _arm(arm, role, shares[role], y, confidence, seed) for role, arm in arms.items()}
     both = Arms(periodic=told["periodic"], dynamic=told["dynamic"])
     in_trials = trial_savings(
         arms["dynamic"], arms["periodic"], y, chosen.own_median, confidence, seed
@@ -131,24 +139,36 @@ def compare(
     )
 
 
-def _share(arm: Arm, role: str, chosen: Chosen, confidence: float, seed: int) -> _Share:
-    """Return an arm's hit probability and its limits."""
-    hits, maybe = arm.hits(chosen.value), arm.maybe(chosen.value)
-    reached = bool(hits.any())
-    if arm.n == 0 or chosen.value is None:
-        return _Share(None, None, Interval(0.0, 1.0), None, reached)
-    limits = Interval(
-        share_interval(arm, hits, confidence, seed).low,
-        share_interval(arm, maybe, confidence, seed).high,
-    )
-    from_band = role == "dynamic" and chosen.own_median and why_no_band(arm) is None
-    if from_band:
-        limits = hit_interval(arm.scores, chosen.value, confidence)
-    least, most = float(hits.mean()), float(maybe.mean())
-    return _Share(least, most, limits, most if role == "periodic" else least, reached, from_band)
+def _shares(arms: dict[str, Arm], chosen: Chosen, confidence: float) -> dict[str, _Share]:
+    """Return both hit probabilities and their limits."""
+    dynamic, periodic, y = arms["dynamic"], arms["periodic"], chosen.value
+    found = {}
+    for role, arm in arms.items():
+        if arm.n == 0 or y is None:
+            reached = bool(arm.hits(y).any())
+            found[role] = _Share(None, None, Interval(0.0, 1.0), None, reached)
+            continue
+        hits, maybe = arm.hits(y), arm.maybe(y)
+        least, most = float(hits.mean()), float(maybe.mean())
+        told = most if role == "periodic" else least
+        own = chosen.own_median and (role == "dynamic" or same_arm(dynamic, periodic))
+        if own:
+            told = told_shares(dynamic, arm, y, True)[role == "periodic"]
+        if own and why_no_band(arm) is None:
+            limits = hit_interval(arm.scores, y, confidence)
+        else:
+            limits = Interval(
+                share_interval(arm, hits, confidence).low,
+                share_interval(arm, maybe, confidence).high,
+            )
+        limits = Interval(min(limits.low, told), max(limits.high, told))
+        found[role] = _Share(least, most, limits, told, bool(hits.any()), own)
+    return found
 
 
-def _arm(arm: Arm, share: _Share, y: float | None, confidence: float, seed: int) -> ArmAnswer:
+def _arm(
+    arm: Arm, role: str, share: _Share, y: float | None, confidence: float, seed: int
+) -> ArmAnswer:
     hits = arm.hits(y)
     return ArmAnswer(
         trials=arm.n,
@@ -162,7 +182,7 @@ def _arm(arm: Arm, share: _Share, y: float | None, confidence: float, seed: int)
             **{name: _to_match(share, q) for name, q in QUANTITIES.items()}
         ),
         cost_per_match=CostPerMatch(
-            **{name: _cost(arm, share, hits, name, confidence, seed) for name in COSTS}
+            **{name: _cost(arm, role, share, y, name, confidence, seed) for name in COSTS}
         ),
     )
 
@@ -180,21 +200,30 @@ def _to_match(share: _Share, q: float | None) -> ToMatch:
 
 
 def _cost(
-    arm: Arm, share: _Share, hits: Bools, name: str, confidence: float, seed: int
+    arm: Arm, role: str, share: _Share, y: float | None, name: str, confidence: float, seed: int
 ) -> Cost | None:
     cost = arm.cost(name)
     if cost is None or (name == "slot_seconds" and len(arm.devices) > 1):
         return None
-    found = cost_per_match(arm, hits, cost, confidence, seed)
-    if share.from_band:  # the target was chosen among these scores, which no resampling knows
+    hits, maybe = arm.hits(y), arm.maybe(y)
+    if y is None or share.own_median:
+        # Nothing is known of matches, or the target was chosen among these scores, which no
+        # resampling knows.
         limits, mean = share.limits, float(cost.mean())
         high = mean / limits.low if limits.low > 0 else math.inf
-        found = found._replace(low=mean / limits.high, high=high)
+        estimate = mean / share.told if share.told else math.inf
+        found = CostLimits(estimate, mean / limits.high, high)
+    else:
+        least = most = cost_per_match(arm, hits, cost, confidence, seed)
+        if (hits ^ maybe).any():
+            most = cost_per_match(arm, maybe, cost, confidence, seed)
+        told = most if role == "periodic" else least
+        found = CostLimits(told.estimate, most.low, least.high)
     return Cost(
-        estimate=bounded(found.estimate),
+        estimate=bounded(found.estimate) if share.reached else None,
         low=bounded(found.low),
         high=bounded(found.high),
-        reached=bool(hits.any()),
+        reached=share.reached,
     )
 
 
@@ -203,7 +232,7 @@ def _savings(
 ) -> Savings:
     dynamic, periodic = arms["dynamic"], arms["periodic"]
     costs = {
-        name: arms_cost_ratio(dynamic, periodic, chosen.value, name, confidence, seed, found.melded)
+        name: arms_cost_ratio(dynamic, periodic, chosen.value, name, confidence, seed, found.own)
         for name in COSTS
     }
     return Savings(

@@ -23,7 +23,9 @@ class HitProbability(Model):
     """The share of an arm's random trials that match."""
 
     estimate: float | None
-    """Null without trials."""
+    """Null without trials or a target. Where trials were stopped before they matched, the end that
+    favours dynamic least: all of periodic's would have matched, none of dynamic's. At dynamic's own
+    median 1/2 by definition, unless scores are tied there."""
     low: float
     high: float
 
@@ -32,14 +34,15 @@ class ToMatch(Model):
     """Random trials until one matches."""
 
     estimate: float | None
-    """A real number."""
+    """A real number, of the estimated hit probability; null where `reached` is false."""
     ceiling: int | None
     """The whole trials to plan for, at least 1."""
     low: float
     high: float | None
     """Null: unbounded."""
     reached: bool
-    """Whether any trial matched."""
+    """Whether any trial matched, as seen: false also where only stopped trials might have, of which
+    `stopped_bounds` tells."""
 
 
 class TrialsToMatch(Model):
@@ -57,11 +60,12 @@ class Cost(Model):
     """Cost per match: everything charged, over the matches."""
 
     estimate: float | None
+    """Mean cost of a trial over the estimated hit probability; null where `reached` is false."""
     low: float | None
     high: float | None
     """Null: unbounded."""
     reached: bool
-    """Whether any trial matched."""
+    """Whether any trial matched, as in `trials_to_match`."""
 
 
 class CostPerMatch(Model):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reports.contract import Answer, ArmAnswer, Cost, Saving, ToMatch
 from reports.markup import latex, latex_table, markdown, markdown_table
-from reports.words import limits_text, number
+from reports.words import limits_text, number, percent
 
 WIDTH = 80
 FORMATS = ("table", "json", "markdown", "latex")
@@ -48,7 +48,7 @@ def formatted(answer: Answer, format: str, confidence: float = 0.95) -> str:
 
 def sections(answer: Answer, confidence: float) -> list[Section]:
     """Return the answer as tables of text."""
-    level = f"{confidence * 100:g} %"
+    level = percent(confidence)
     arms = (answer.arms.periodic, answer.arms.dynamic)
     rows = [
         ("trials", *(str(arm.trials) for arm in arms)),
@@ -57,7 +57,9 @@ def sections(answer: Answer, confidence: float) -> list[Section]:
         ("stopped before a match", *(str(arm.stopped) for arm in arms)),
         ("hit probability", *(_share(arm) for arm in arms)),
         ("trials, even chance", *(_cost(arm.trials_to_match.median) for arm in arms)),
+        ("in whole trials", *(_whole(arm.trials_to_match.median) for arm in arms)),
         ("trials, 90 % chance", *(_cost(arm.trials_to_match.p90) for arm in arms)),
+        ("in whole trials", *(_whole(arm.trials_to_match.p90) for arm in arms)),
         ("trials, on average", *(_cost(arm.trials_to_match.mean) for arm in arms)),
     ]
     for label, name in (("epochs per match", "epochs"), ("slot-s per match", "slot_seconds")):
@@ -118,6 +120,11 @@ def _share(arm: ArmAnswer) -> str:
     return f"{_or_none(found.estimate)} ({limits_text(found.low, found.high)})"
 
 
+def _whole(found: ToMatch) -> str:
+    """Return the trials to plan for: nobody runs 0.4 or 0 of them."""
+    return "–" if found.ceiling is None else f"{found.ceiling:,}"
+
+
 def _cost(found: Cost | ToMatch | None) -> str:
     if found is None:
         return "not known"
@@ -133,7 +140,7 @@ def _or_none(value: float | None) -> str:
 def _target(answer: Answer) -> str:
     value = answer.target.value
     goal = "none" if value is None else f"score ≥ {number(value)}"
-    return f"Target: {goal}, {answer.target.source}."
+    return f"Target: {goal} ({answer.target.source})."
 
 
 def _text(answer: Answer, parts: Sequence[Section]) -> str:

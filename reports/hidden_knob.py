@@ -1,8 +1,8 @@
 """What dynamic saves once the search for its own default is charged.
 
-R_acc = K_P c_P / ((K_D + H/m) c_D): K the median trials to a match, c the mean cost of a trial, H
-trials spent on finding the default, m tasks that the default serves. It breaks even at
-m* = H / (K_P c_P/c_D − K_D).
+R_acc = K_P c_P / ((K_D + H/m) c_D): K the median trials to a match, at least 1, since nobody trains
+less; c the mean cost of a trial, H trials spent on finding the default, m tasks that the default
+serves. It breaks even at m* = H / (K_P c_P/c_D − K_D).
 """
 
 from __future__ import annotations
@@ -28,19 +28,17 @@ class Accounting(NamedTuple):
 def accounting(
     k_periodic: float, k_dynamic: float, cost_periodic: float, cost_dynamic: float, spent: int
 ) -> Accounting:
-    """Return the savings with H = `spent` charged; the trials K may be infinite.
+    """Return the savings with H = `spent` charged; the trials K may be infinite, or below 1.
 
     >>> accounting(10, 2, 1.0, 1.0, 8)
     Accounting(trials_spent=8, ratio=1.0, break_even_tasks=1.0)
     """
+    k_periodic, k_dynamic = max(1.0, k_periodic), max(1.0, k_dynamic)
     worth = k_periodic * cost_periodic / cost_dynamic
     if not (math.isfinite(worth) and math.isfinite(k_dynamic)):
         return Accounting(spent, None, None)
-    charged = k_dynamic + spent
     gain = worth - k_dynamic
-    return Accounting(
-        spent, worth / charged if charged > 0 else None, spent / gain if gain > 0 else None
-    )
+    return Accounting(spent, worth / (k_dynamic + spent), spent / gain if gain > 0 else None)
 
 
 def curve(

@@ -25,8 +25,6 @@ HIGHEST = 1.0
 class OwnMedian(NamedTuple):
     """What can be said at the median of the first arm."""
 
-    share: float
-    """Estimated share of the first arm at or above it: a half, more where scores are tied."""
     ratio: Interval
     """Limits of s_1 / s_2."""
     equal_success: Interval
@@ -47,6 +45,16 @@ def median_score(arm: Arm) -> float | None:
     return high if low == NEVER else (low + high) / 2
 
 
+def median_share(arm: Arm, target: float) -> float:
+    """Return an arm's share at or above `target`, its own median.
+
+    That is a half by definition, however many of its trials lie there (2 of 3, say); where scores
+    are tied at the median, the share that lies there.
+    """
+    tied = int(np.count_nonzero(arm.scores == target))
+    return float(np.mean(arm.hits(target))) if tied > 1 else 0.5
+
+
 def at_own_median(
     first: Arm, second: Arm, target: float, confidence: float, seed: int
 ) -> OwnMedian:
@@ -58,10 +66,8 @@ def at_own_median(
     scores j and j + 1 are tied, the median is that score, and the first arm's share at or above it
     is between the 1 − V around the tie; else it is a half.
     """
-    tied = int(np.count_nonzero(first.scores == target))
-    share = float(np.mean(first.hits(target))) if tied > 1 else 0.5
     if second.n == 0:
-        return OwnMedian(share, EVERYTHING, EVERYTHING)
+        return OwnMedian(EVERYTHING, EVERYTHING)
     lows, highs = _one_per_seed(first)
     n = len(lows)
     generator = np.random.default_rng(seed)
@@ -93,7 +99,6 @@ def at_own_median(
     largest = order_statistic(upper / share_low, 1 - tail)
     smallest = order_statistic(lower / share_high, tail)
     return OwnMedian(
-        share,
         Interval(1 / largest, 1 / smallest if smallest > 0 else math.inf),
         Interval(
             order_statistic(success_ratios(share_low, upper), tail),

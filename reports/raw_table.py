@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from search_spaces.model import UserError
 from tuner.record_file import FILE
 
+EMPTY = "is empty; a trial table has a header and one row per trial."
+
 
 class Source(NamedTuple):
     """One file's rows of raw cells, each with its number and what the file calls a row."""
@@ -36,7 +38,7 @@ def opened(path: Path) -> Source:
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     if not content.strip():
-        raise UserError(f"{path} is empty; a trial table has a header and one row per trial.")
+        raise UserError(f"{path} {EMPTY}")
     if path.suffix.lower() in (".parquet", ".pq"):
         return _parquet(path, content)
     try:
@@ -59,11 +61,14 @@ def _csv(path: Path, decoded: str) -> Source:
                 return
             except csv.Error as error:
                 raise UserError(f"{path} is no CSV: {error} (row {line}).") from error
-            if cells:
+            if any(cell.strip() for cell in cells):
                 yield line, cells
 
     lines = rows()
-    return Source(str(path), list(next(lines)[1]), lines)
+    header = next(lines, None)
+    if header is None:
+        raise UserError(f"{path} {EMPTY}")
+    return Source(str(path), list(header[1]), lines)
 
 
 def _json(path: Path, decoded: str) -> Source:
@@ -71,6 +76,8 @@ def _json(path: Path, decoded: str) -> Source:
         items = json.loads(decoded)
     except ValueError as error:
         raise UserError(f"{path} is no JSON: {error}.") from error
+    except RecursionError:
+        raise UserError(f"{path} is no trial table: it is nested too deeply.") from None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise UserError(f"{path} must be a list with one object per trial.")
     if not items:
@@ -87,6 +94,7 @@ def _parquet(path: Path, content: bytes) -> Source:
     try:
         table = parquet.read_table(io.BytesIO(content))
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is no Parquet file: {str(error).splitlines()[0]}.") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{path} is no Parquet file: {reason}.") from error
     cells = zip(*(column.to_pylist() for column in table.columns), strict=True)
     return Source(str(path), list(table.column_names), enumerate(cells, start=1))

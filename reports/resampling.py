@@ -6,6 +6,7 @@ are drawn once for both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -28,6 +29,22 @@ def seed_totals(arm: Arm, *columns: Floats | NDArray[np.bool_]) -> Floats:
     return np.array(
         [np.bincount(arm.clusters, weights=one, minlength=arm.seeds) for one in weights]
     )
+
+
+def seeds_confidence(confidence: float, first: Arm, second: Arm) -> float:
+    """Return the confidence at which percentiles over few seeds hold that of an interval.
+
+    Percentiles of G resampled means are narrower than Student's interval by sqrt((G − 1)/G) and the
+    quantile of the normal distribution over that of t with G − 1 degrees of freedom: with 5 seeds
+    95 % are 85 %. Arms without shared seeds keep their confidence.
+
+    Source: Hesterberg 2015, The American Statistician 69, pages 371 to 386 (expanded percentiles).
+    """
+    seeds = min((arm.seeds for arm in (first, second) if arm.clustered), default=0)
+    if seeds < 2:
+        return confidence
+    t = float(stats.t.isf((1 - confidence) / 2, seeds - 1))
+    return float(1 - 2 * stats.norm.sf(math.sqrt(seeds / (seeds - 1)) * t))
 
 
 def bootstrap_interval(

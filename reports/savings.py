@@ -1,19 +1,18 @@
 """What dynamic saves in trials: the ratio of hit probabilities, whatever the data are like.
 
-Independent trials: Miettinen–Nurminen. Several trials per seed: seeds are resampled. A target that
-is dynamic's own median: melded. Trials that were stopped early: the interval around both ends, and
-the end that favours dynamic least.
+Independent trials: Miettinen–Nurminen. Several trials per seed: the same of effective counts, on
+which the limits of the arms and of costs rest, too. A target that is dynamic's own median: melded.
+Trials that were stopped early: the interval around both ends, and the end that favours dynamic
+least.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
-import numpy as np
-
-from reports.arm import Arm, Bools, Floats
-from reports.own_median import at_own_median
+from reports.arm import Arm, Bools
+from reports.effective import effective_counts
+from reports.own_median import at_own_median, median_share
 from reports.proportions import (
     EVERYTHING,
     Interval,
@@ -21,14 +20,13 @@ from reports.proportions import (
     exact_interval,
     melded_equal_success,
     ratio_interval,
-    success_ratios,
 )
-from reports.resampling import bootstrap_interval, seed_totals
 
 SCORE = "Miettinen–Nurminen score interval"
 MELDED = "melded Clopper–Pearson intervals"
 OWN = "melded intervals (the target is dynamic's own median)"
-SEEDS = "percentile bootstrap over seeds"
+SEEDS = "effective trials, as seeds are shared (Korn–Graubard)"
+BOUNDS = "around both ends of what stopped trials allow"
 
 
 class Ratio(NamedTuple):
@@ -50,21 +48,34 @@ class TrialSavings(NamedTuple):
     """s_D / s_P: expected trials to the first match."""
     equal_success: Ratio
     """ln(1 − s_D) / ln(1 − s_P): trials for the same chance of a match."""
-    melded: Interval | None = None
-    """Limits of `trials` where the target is dynamic's own median."""
+    own: Ratio | None = None
+    """`trials` again where the target is dynamic's own median, else None."""
 
 
-def share_interval(arm: Arm, hits: Bools, confidence: float, seed: int) -> Interval:
-    """Return limits of an arm's hit probability: exact or, where it is clustered, over seeds."""
-    if arm.clustered:
-        totals = seed_totals(arm, hits, np.ones(arm.n))
-        found = bootstrap_interval(
-            arm, arm, totals, totals, lambda one, _: one[0] / one[1], confidence, seed
-        )
-        if found is not None:
-            return found
-    counted, seeds = _per_seed(arm, hits)
-    return exact_interval(counted, seeds, confidence)
+def share_interval(arm: Arm, hits: Bools, confidence: float) -> Interval:
+    """Return limits of an arm's hit probability: Clopper–Pearson, of effective counts."""
+    return exact_interval(*effective_counts(arm, hits, confidence), confidence)
+
+
+def told_shares(
+    dynamic: Arm, periodic: Arm, target: float, own_median: bool
+) -> tuple[float, float]:
+    """Return both hit probabilities as the answer estimates them, dynamic's first.
+
+    Where trials were stopped, these are the ends that favour dynamic least: none of dynamic's would
+    have matched, and all of periodic's. At dynamic's own median its share is a half by definition,
+    and so is periodic's if it is the same arm.
+    """
+    s_d, s_p = float(dynamic.hits(target).mean()), float(periodic.maybe(target).mean())
+    if not own_median:
+        return s_d, s_p
+    half = median_share(dynamic, target)
+    return half, half if same_arm(dynamic, periodic) and s_p == s_d else s_p
+
+
+def same_arm(one: Arm, other: Arm) -> bool:
+    """Return whether an arm is compared with itself, and not with a part of itself."""
+    return one.space == other.space and one.n == other.n
 
 
 def trial_savings(
@@ -86,8 +97,7 @@ def trial_savings(
         Whether the target is the median of dynamic's own scores.
     """
     trials, success = _ratios(dynamic, periodic, target, own_median, confidence, seed, both=True)
-    melded = own_median and trials is not UNKNOWN
-    return TrialSavings(trials, success, Interval(trials.low, trials.high) if melded else None)
+    return TrialSavings(trials, success, trials if own_median and trials is not UNKNOWN else None)
 
 
 def trials_ratio(
@@ -98,7 +108,7 @@ def trials_ratio(
     confidence: float,
     seed: int,
 ) -> Ratio:
-    """Return `trial_savings(…).trials` alone: in 2 ms instead of 25 for independent trials."""
+    """Return `trial_savings(…).trials` alone: in 2 ms instead of 25."""
     return _ratios(dynamic, periodic, target, own_median, confidence, seed, both=False)[0]
 
 
@@ -116,24 +126,21 @@ def _ratios(
         return UNKNOWN, UNKNOWN
     hits_d, hits_p = dynamic.hits(target), periodic.hits(target)
     bounds = bool((dynamic.maybe(target) ^ hits_d).any() or (periodic.maybe(target) ^ hits_p).any())
-    least_p = periodic.maybe(target)  # what favours dynamic least: all that were stopped matched
-    s_p, s_d = float(least_p.mean()), float(hits_d.mean())
+    s_d, s_p = told_shares(dynamic, periodic, target, own_median)
     if own_median:
         own = at_own_median(dynamic, periodic, target, confidence, seed)
-        s_d = own.share
         limits = [own.ratio, own.equal_success]
         names = [OWN, OWN]
     else:
-        low = _intervals(dynamic, hits_d, periodic, least_p, confidence, seed, both)
+        low = _intervals(dynamic, hits_d, periodic, periodic.maybe(target), confidence, both)
         high = low
         if bounds:
-            most_d = dynamic.maybe(target)
-            high = _intervals(dynamic, most_d, periodic, hits_p, confidence, seed, both)
+            high = _intervals(dynamic, dynamic.maybe(target), periodic, hits_p, confidence, both)
         limits = [Interval(a.low, b.high) for a, b in zip(low, high, strict=True)]
         clustered = dynamic.clustered or periodic.clustered
-        names = [SEEDS, SEEDS] if clustered else [SCORE, MELDED]
+        names = [f"{name}; {SEEDS}" if clustered else name for name in (SCORE, MELDED)]
     if bounds:
-        names = [f"{name} around both ends of what stopped trials allow" for name in names]
+        names = [f"{name} {BOUNDS}" for name in names]
     trials = Ratio(s_d / s_p if s_p > 0 else None, *limits[0], names[0])
     if not both:
         return (trials,)
@@ -141,56 +148,38 @@ def _ratios(
 
 
 def _intervals(
-    dynamic: Arm,
-    hits_d: Bools,
-    periodic: Arm,
-    hits_p: Bools,
-    confidence: float,
-    seed: int,
-    both: bool,
+    dynamic: Arm, hits_d: Bools, periodic: Arm, hits_p: Bools, confidence: float, both: bool
 ) -> tuple[Interval, ...]:
     """Return the limits of the ratio of trials and, if asked for, of equal success."""
-    counts = (*_per_seed(dynamic, hits_d), *_per_seed(periodic, hits_p))
-
-    def plain() -> tuple[Interval, ...]:
-        found = ratio_interval(*counts, confidence)
-        return (found, melded_equal_success(*counts, confidence)) if both else (found,)
-
-    if not (dynamic.clustered or periodic.clustered):
-        return plain()
-    if min(dynamic.seeds, periodic.seeds) < 2:
-        return (EVERYTHING, EVERYTHING) if both else (EVERYTHING,)
-    totals_d = seed_totals(dynamic, hits_d, np.ones(dynamic.n))
-    totals_p = seed_totals(periodic, hits_p, np.ones(periodic.n))
-
-    def inverse(one: Floats, two: Floats) -> Floats:
-        s_1, s_2 = one[0] / one[1], two[0] / two[1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(s_1 == 0, np.inf, s_2 / s_1)
-
-    def success(one: Floats, two: Floats) -> Floats:
-        return success_ratios(one[0] / one[1], two[0] / two[1])
-
-    sides = (dynamic, periodic, totals_d, totals_p)
-    limits = [
-        bootstrap_interval(*sides, statistic, confidence, seed)
-        for statistic in ((inverse, success) if both else (inverse,))
-    ]
-    saturated = any(hits.all() or not hits.any() for hits in (hits_d, hits_p))
-    known = [one for one in limits if one is not None]
-    if saturated or len(known) < len(limits):
-        return plain()
-    return Interval(_inverted(known[0].high), _inverted(known[0].low)), *known[1:]
+    ratio = arms_ratio_interval(dynamic, hits_d, periodic, hits_p, confidence)
+    if not both:
+        return (ratio,)
+    if single_seed(dynamic, periodic):
+        return ratio, EVERYTHING
+    counts = (
+        *effective_counts(dynamic, hits_d, confidence),
+        *effective_counts(periodic, hits_p, confidence),
+    )
+    return ratio, melded_equal_success(*counts, confidence)
 
 
-def _inverted(value: float) -> float:
-    return 1 / value if value > 0 else math.inf
+def arms_ratio_interval(
+    first: Arm, hits_1: Bools, second: Arm, hits_2: Bools, confidence: float
+) -> Interval:
+    """Return the limits of s_1 / s_2: the score interval of effective counts.
 
-
-def _per_seed(arm: Arm, hits: Bools) -> tuple[float, int]:
-    """Return hits and trials, counting a seed as one trial where several trials share it.
-
-    An arm's seed means vary at most as single trials do, so limits from these counts are valid.
-    They serve where resampling seeds says nothing, since all have the same share of hits.
+    Seeds that both arms use are taken as independent, as if they had been drawn for each. That is
+    too wide where a seed is good, or bad, for both.
     """
-    return (float(hits.sum()) * arm.seeds / arm.n if arm.n else 0.0), arm.seeds
+    if single_seed(first, second):
+        return EVERYTHING
+    return ratio_interval(
+        *effective_counts(first, hits_1, confidence),
+        *effective_counts(second, hits_2, confidence),
+        confidence,
+    )
+
+
+def single_seed(first: Arm, second: Arm) -> bool:
+    """Return whether all trials of an arm share one seed: that says nothing about others."""
+    return any(arm.clustered and arm.seeds < 2 for arm in (first, second))

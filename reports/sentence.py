@@ -9,7 +9,7 @@ from __future__ import annotations
 from reports.contract import Arms, Saving, Savings
 from reports.equivalence import Confirmation, is_significant
 from reports.target import Chosen
-from reports.words import limits_text, number, plural
+from reports.words import limits_text, number, percent, plural
 
 __all__ = ["DEFENSIBLE", "claim", "limits_text", "number"]
 
@@ -50,6 +50,8 @@ def claim(
         f"{arms.periodic.hits} of {arms.periodic.trials} against"
         f" {arms.dynamic.hits} of {arms.dynamic.trials} trials matched"
     )
+    if chosen.own_median and arms.dynamic.hit_probability.estimate == 0.5:
+        counts += f", of which {dynamic}'s share is 1/2 by definition, at its own median"
     if bounded:
         counts += f", {arms.periodic.stopped + arms.dynamic.stopped} were stopped before they could"
     if arms.periodic.hits == arms.dynamic.hits == 0 and not bounded:
@@ -59,27 +61,27 @@ def claim(
             f" {dynamic} ({plural(arms.dynamic.trials, 'trial')}) reached {goal}."
         )
     saving = savings.trials
-    limits = f"{confidence * 100:g} % interval {limits_text(saving.low, saving.high)}"
-    need = f"{_times(saving, bounded)} as many trials as {dynamic} to reach {goal}"
+    limits = f"{percent(confidence)} interval {limits_text(saving.low, saving.high)}"
+    need = f"{periodic} {_times(saving, bounded)} as many trials as {dynamic} to reach {goal}"
     data = f"({limits}; {counts})"
     if saving.low > 1:
         missing = _missing(confirmed, periodic, dynamic, confidence)
         if missing is None:
             assert confirmed.result is not None
             return (
-                f"{dynamic} saves tuning: {periodic} needs {need} {data}, and on test {dynamic} is"
+                f"{dynamic} saves tuning: {need} {data}, and on test {dynamic} is"
                 f" not worse by {number(confirmed.result.margin or 0)} or more"
                 f" (p = {number(confirmed.result.non_inferior_p or 0)}){_size(arms)}."
             )
-        return f"{periodic} needs {need} {data}, but no saving is claimed: {missing}."
+        return f"{need} {data}, but no saving is claimed: {missing}."
     if saving.high is not None and saving.high < 1:
-        return f"{dynamic} costs more tuning: {periodic} needs {need} {data}."
+        return f"{dynamic} costs more tuning: {need} {data}."
     if saving.ratio is None:
         return (
             f"No saving is shown: how many times as many trials {periodic} needs as {dynamic} to"
             f" reach {goal} is not known well enough {data}."
         )
-    return f"No saving is shown: {periodic} needs {need}, but 1 is in the interval {data}."
+    return f"No saving is shown: {need}, but 1 is in the interval {data}."
 
 
 def _size(arms: Arms) -> str:
@@ -88,11 +90,12 @@ def _size(arms: Arms) -> str:
 
 
 def _times(saving: Saving, bounded: bool) -> str:
-    if saving.ratio is None:
-        return f"at least {number(saving.low)} times"
-    if bounded:
-        return f"at least {number(saving.ratio)} times"
-    return f"{number(saving.ratio)} times"
+    if saving.ratio is not None and not bounded:
+        return f"needs {number(saving.ratio)} times"
+    least = saving.low if saving.ratio is None else saving.ratio
+    if least < 1:  # "at least 0.6 times as many" would sound as if it were many
+        return f"may need only {number(least)} times"
+    return f"needs at least {number(least)} times"
 
 
 def _missing(confirmed: Confirmation, periodic: str, dynamic: str, confidence: float) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from reports.arm import Arm, Floats
 from reports.own_median import HIGHEST
 from reports.proportions import Interval, exact_interval, order_statistic
-from reports.resampling import RESAMPLES
+from reports.resampling import RESAMPLES, seeds_confidence
 
 
 class Superiority(NamedTuple):
@@ -81,7 +81,7 @@ def _rank_interval(xs: Floats, ys: Floats, confidence: float) -> Interval | None
 def _by_seeds(
     wins: Floats, first: Arm, second: Arm, confidence: float, seed: int
 ) -> Interval | None:
-    """Return the percentile interval over resampled seeds; None where that says nothing."""
+    """Return the expanded percentile interval over resampled seeds; None where it says nothing."""
     if min(first.seeds, second.seeds) < 2:
         return None
     cells = np.zeros((first.seeds, second.seeds))
@@ -94,7 +94,7 @@ def _by_seeds(
     values = won / ((times_1 @ sizes_1) * (times_2 @ sizes_2))
     if np.all(values == values[0]):
         return None
-    tail = (1 - confidence) / 2
+    tail = (1 - seeds_confidence(confidence, first, second)) / 2
     return Interval(order_statistic(values, tail), order_statistic(values, 1 - tail))
 
 

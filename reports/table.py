@@ -8,15 +8,25 @@ other tools may add. Every cell is checked: a mistake is told in one line with f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from reports.cells import Mistake, count, fraction, knob_value, one_of, seconds, text
+from reports.cells import (
+    MOST_EPOCHS,
+    MOST_SEED,
+    Mistake,
+    count,
+    fraction,
+    knob_value,
+    one_of,
+    seconds,
+    text,
+)
 from reports.raw_table import opened
-from search_spaces.model import UserError, did_you_mean
+from search_spaces.model import UserError, shown
 from trainables.config import Arm as ArmName
 from trainables.config import canonical_json
 from tuner.record_file import FILE
@@ -26,6 +36,9 @@ from tuner.table import STAGES, default_stage
 
 ARMS = get_args(ArmName)
 REQUIRED = ("arm", "space", "config_id", "seed", "state", "score")
+MISSPELT = 0.85
+"""Likeness from which a foreign column is taken for a known one that is absent: `tst_score`, not
+`val_score`."""
 RECORD_METRIC = "macro-F1"
 """What a run's record holds as score."""
 
@@ -34,13 +47,13 @@ _CELLS: dict[str, Callable[[Any], Any]] = {
     "arm": one_of("arm", ARMS),
     "space": text,
     "config_id": text,
-    "seed": count,
+    "seed": count(MOST_SEED),
     "state": one_of("state", TRIAL_STATES),
     "score": fraction,
     "test_score": fraction,
-    "epochs": count,
+    "epochs": count(MOST_EPOCHS),
     "slot_seconds": seconds,
-    "as_run_epochs": count,
+    "as_run_epochs": count(MOST_EPOCHS),
     "as_run_slot_seconds": seconds,
     "metric": text,
     "device": text,
@@ -187,14 +200,20 @@ def _table_rows(path: Path) -> list[dict[str, Any]]:
             f"Column {missing[0]} is missing ({source.name}, row 1); needed are"
             f" {', '.join(REQUIRED)}.{hint}"
         )
+    absent = [name for name in _CELLS if name not in columns]
     for name in columns:
-        if name not in _CELLS and get_close_matches(name, _CELLS, n=1):
-            raise UserError(f"{did_you_mean('column', name, _CELLS)} ({source.name}, row 1)")
-        if columns.count(name) > 1:
+        close = get_close_matches(name, absent, n=1, cutoff=MISSPELT)
+        if name not in _CELLS and close:
+            raise UserError(
+                f"Unknown column {shown(name)}. Did you mean {close[0]!r}? Rename it, or leave it"
+                f" out ({source.name}, row 1)."
+            )
+        if name and columns.count(name) > 1:
             raise UserError(f"Column {name} is there twice ({source.name}, row 1).")
     rows, mistakes = [], []
     for number, cells in source.rows:
         place = f"({source.name}, row {number}"
+        cells = _fitted(cells, columns)
         if len(cells) != len(columns):
             mistakes.append(f"Expected {len(columns)} columns, but got {len(cells)} {place})")
             continue
@@ -210,6 +229,16 @@ def _table_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _fitted(cells: Sequence[Any], columns: Sequence[str]) -> Sequence[Any]:
+    """Return a row without the empty cells that trailing commas add to it or to the header."""
+    cells = list(cells)
+    while len(cells) > len(columns) and not str(cells[-1]).strip():
+        cells.pop()
+    while len(cells) < len(columns) and not columns[len(cells)]:
+        cells.append("")
+    return cells
+
+
 def _row(cells: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Return a row's values, and each wrong cell's column with what is wrong."""
     values: dict[str, Any] = dict.fromkeys(COLUMN_NAMES)
@@ -219,8 +248,11 @@ def _row(cells: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         cell = raw.strip() if isinstance(raw, str) else raw
         empty = cell is None or cell == ""
         if name.startswith("knob."):
-            if not empty:
-                knobs[name.removeprefix("knob.")] = knob_value(cell)
+            try:
+                if not empty:
+                    knobs[name.removeprefix("knob.")] = knob_value(cell)
+            except Mistake as mistake:
+                wrong.append((name, f"{name} {mistake}"))
             continue
         if name not in _CELLS:
             continue  # other tools may have columns of their own

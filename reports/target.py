@@ -55,7 +55,7 @@ def chosen_target(
         return Chosen(value, f"median of {plural(len(pilot), 'pilot trial')}", False, len(pilot))
     value = median_score(dynamic)
     if value is None:
-        return Chosen(None, f"none: no target was given, and {dynamic.space} has none", True, None)
+        return Chosen(None, f"no target was given, and {dynamic.space} has no median", True, None)
     count = plural(dynamic.n, "trial")
     return Chosen(value, f"median of the {count} of {dynamic.space} itself", True, None)
 

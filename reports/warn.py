@@ -13,13 +13,13 @@ from reports.savings import TrialSavings
 from reports.sentence import DEFENSIBLE
 from reports.table import Trials
 from reports.target import Chosen
-from reports.words import limits_text, number, plural
+from reports.words import limits_text, number, percent, plural
 from tuner.record_schema import OPEN_STATES
 
 GROSS = {"periodic": 40, "dynamic": 10}
 """The smallest that shows gross savings."""
 FEW_SEEDS = 10
-"""Below this many seeds a percentile bootstrap over them is clearly too narrow."""
+"""Below this many seeds intervals are valid, but so wide that few questions are answered."""
 PILOT = 10
 """Trials that a pilot should have."""
 
@@ -77,14 +77,14 @@ def _matches(
             f"{stopped} of {arm.n} trials of {arm.space} were stopped before they matched, and"
             f" might have: its hit probability is between {number(hits / arm.n)} and"
             f" {number((hits + stopped) / arm.n)}, limits enclose both, and estimates are the end"
-            " that favours dynamic least. Cost per match is that of the search as it was stopped."
+            " that favours dynamic least. Cost is that of the search as it was stopped."
         )
     elif arm.n and chosen.value is not None and hits == 0:
         median, mean = (never_matched(arm.n, q, confidence) for q in (0.5, None))
         found.append(
             f"{arm.space} did not reach the target in {plural(arm.n, 'trial')}: at least"
             f" {median:.3g} trials for an even chance, {mean:.3g} on average"
-            f" (one-sided {confidence * 100:g} %)."
+            f" (one-sided {percent(confidence)})."
         )
     return found
 
@@ -102,10 +102,10 @@ def _rows(trials: Trials, arm: Arm) -> list[str]:
             " its intervals are approximate."
         )
     if arm.clustered:
-        few = f": with fewer than {FEW_SEEDS} that is too narrow" if arm.seeds < FEW_SEEDS else ""
+        few = f"; fewer than {FEW_SEEDS} seeds tell little" if arm.seeds < FEW_SEEDS else ""
         found.append(
-            f"The {arm.n} trials of {arm.space} share {plural(arm.seeds, 'seed')}: intervals"
-            f" resample seeds, not trials{few}."
+            f"The {arm.n} trials of {arm.space} share {plural(arm.seeds, 'seed')}: intervals count"
+            f" only as many trials as independent as these are worth{few}."
         )
     if len({one for one in arm.trials.definition if one}) > 1:
         found.append(
@@ -173,7 +173,7 @@ def _costs(
         if all(getattr(arm.trials, shared) == getattr(arm.trials, column) for arm in arms.values()):
             continue
         cost = arms_cost_ratio(
-            dynamic, periodic, chosen.value, shared, confidence, seed, savings.melded
+            dynamic, periodic, chosen.value, shared, confidence, seed, savings.own
         )
         if cost is not None:
             found.append(

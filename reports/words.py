@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 
 def number(value: float) -> str:
@@ -25,6 +26,18 @@ def limits_text(low: float | None, high: float | None) -> str:
     ('1.5 to 20', '3.2 to ∞')
     """
     return " to ".join("∞" if one is None else number(one) for one in (low, high))
+
+
+def percent(share: float) -> str:
+    """Return a share below 1 in per cent, with all its digits: "100 %" would be a lie.
+
+    >>> [percent(share) for share in (0.95, 0.975, 0.57, 0.9999999999999999, 1e-9)]
+    ['95 %', '97.5 %', '57 %', '99.99999999999999 %', '1e-07 %']
+    """
+    if share < 1e-6:
+        return f"{share * 100:g} %"
+    digits = f"{Decimal(repr(share)) * 100:f}"
+    return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits} %"
 
 
 def plural(count: int, name: str) -> str:

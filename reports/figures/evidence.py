@@ -25,6 +25,7 @@ from reports.searches import Searches, Step
 from reports.selection import SelectedTest
 from reports.sensitivity import Importance
 from reports.sentence import limits_text, number
+from reports.words import percent
 
 NOT_FROZEN = (
     "The best seen is where the tuner found it afterwards, so that small boxes flatter periodic."
@@ -187,7 +188,7 @@ def draw_selected_test(found: Sequence[tuple[str, str, SelectedTest]], confidenc
         Table(columns, tuple(tuple(row.values()) for row in rows)),
         (
             "Full line: test; fine dots: validation of the same trial; the gap is the optimism of"
-            f" the selected. Bands are pointwise {confidence * 100:g} % limits from resampling"
+            f" the selected. Bands are pointwise {percent(confidence)} limits from resampling"
             " trials.",
             *([f"{plural(left, 'trial')} without both scores left out."] if left else []),
         ),

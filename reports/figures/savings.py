@@ -12,6 +12,7 @@ from reports.contract import Answer
 from reports.figures.chart import SIZE, Column, Figure, Table, data, log_axis, tooltips
 from reports.savings import trials_ratio
 from reports.sentence import limits_text, number
+from reports.words import percent
 
 MOST_TARGETS = 30
 LARGEST_DRAWN_RATIO = 1000.0
@@ -128,7 +129,7 @@ def draw_savings_by_target(found: SavingsByTarget) -> Figure:
         (alt.layer(*layers).properties(**SIZE),),
         Table(columns, tuple(tuple(point) for point in found.points)),
         (
-            f"Limits are pointwise {found.confidence * 100:g} % ones and exploratory: only the"
+            f"Limits are pointwise {percent(found.confidence)} ones and exploratory: only the"
             " dotted target was to be judged. An unbounded limit is drawn to the edge.",
         ),
     )

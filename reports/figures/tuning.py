@@ -23,6 +23,7 @@ from reports.figures.chart import (
 from reports.figures.theme import ARMS
 from reports.sentence import number
 from reports.tuning_curve import tuning_curve, why_no_band
+from reports.words import percent
 
 MOST_TRIALS_DRAWN = 80
 """Points along a tuning curve."""
@@ -134,7 +135,7 @@ def draw_tuning(found: TuningCurves, slot_unit: str, confidence: float) -> Figur
         tuple(_curve_panel(found, *axis) for axis in axes),
         Table(columns, tuple(tuple(point) for point in found.points)),
         (
-            f"Bands are simultaneous {confidence * 100:g} % limits, cut where they leave the plot."
+            f"Bands are simultaneous {percent(confidence)} limits, cut where they leave the plot."
             " Crosses: trials to match.",
             "Costs are stand-alone: mean cost of a trial × trials.",
             *notes,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from reports.ablation import space_ablation
 from reports.arm import Arm, arm_of
+from reports.contract import Answer
 from reports.cost import arms_cost_ratio
 from reports.figures import evidence, savings, tuning
 from reports.figures.chart import Column, Figure, Table
 from reports.figures.runs import Run, best_of
+from reports.savings import Ratio
 from reports.sections.verdict import Asked, Verdict
 from reports.selection import selected_test
 from reports.sensitivity import holds
 from reports.sentence import limits_text
 from reports.table import Trials
+from reports.words import percent
 from search_spaces.space import ChoiceKnob
 
 MOST_SELECTED = 40
@@ -28,6 +32,11 @@ def costs(sides: Sequence[Arm], told: Verdict, asked: Asked) -> Table | None:
     if told.answer is None or told.answer.target.value is None:
         return None
     periodic, dynamic = sides
+    found = told.answer.savings.trials
+    own = None
+    if _own_median(told.answer):
+        most = math.inf if found.high is None else found.high
+        own = Ratio(found.ratio, found.low, most, found.method)
     rows = []
     for what, columns in (
         ("epochs per match", ("epochs", "as_run_epochs")),
@@ -38,7 +47,13 @@ def costs(sides: Sequence[Arm], told: Verdict, asked: Asked) -> Table | None:
         for how, column in zip(("plain tuning", "cheapest tuning here (as run)"), columns,
                                strict=True):  # fmt: skip
             ratio = arms_cost_ratio(
-                dynamic, periodic, told.answer.target.value, column, asked.confidence, asked.seed
+                dynamic,
+                periodic,
+                told.answer.target.value,
+                column,
+                asked.confidence,
+                asked.seed,
+                own,
             )
             if ratio is not None:
                 value = None if ratio.ratio is None or not np.isfinite(ratio.ratio) else ratio.ratio
@@ -48,7 +63,7 @@ def costs(sides: Sequence[Arm], told: Verdict, asked: Asked) -> Table | None:
         Column("what", ""),
         Column("against", "periodic tuned by"),
         Column("ratio", "periodic / dynamic", 2),
-        Column("limits", f"{asked.confidence * 100:g} % interval"),
+        Column("limits", f"{percent(asked.confidence)} interval"),
         Column("method", "method"),
     )
     return Table(columns_, tuple(rows)) if rows else None
@@ -75,7 +90,7 @@ def change(runs: Sequence[Run], sides: Sequence[Arm], told: Verdict, asked: Aske
                 space,
                 centre,
                 target,
-                own_median=told.answer.target.source.endswith("itself"),
+                own_median=_own_median(told.answer),
                 confidence=asked.confidence,
                 seed=asked.seed,
             )
@@ -118,3 +133,7 @@ def tuning_curves(
     if selected:
         found.append(evidence.draw_selected_test(selected, asked.confidence))
     return found
+
+
+def _own_median(answer: Answer) -> bool:
+    return answer.target.source.endswith("itself")

@@ -36,6 +36,7 @@ from reports.sentence import number
 from reports.sources import TableFile
 from reports.study import Study, alarms, opening
 from reports.table import Trials, census_spaces, of_census
+from reports.words import percent
 
 MOST_FOR_IMPORTANCE = 150
 """fANOVA takes seconds for so many trials, and a minute for a few thousand."""
@@ -302,6 +303,6 @@ def _basins(trials: Trials, asked: Asked) -> Table:
         Column("within", "trials within δ"),
         Column("trials", "of"),
         Column("share", "basin width", 3),
-        Column("limits", f"{asked.confidence * 100:g} % interval"),
+        Column("limits", f"{percent(asked.confidence)} interval"),
     )
     return Table(columns, tuple(rows))

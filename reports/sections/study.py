@@ -11,6 +11,7 @@ from reports.figures.runs import Run
 from reports.sections.provenance import counted
 from reports.sentence import limits_text, number
 from reports.study import Study, mismatches, parts, shared
+from reports.words import percent
 from tuner.cli.formatting import knob_text
 from tuner.study.spec import RULES
 
@@ -96,7 +97,7 @@ def confirmed_table(
         Column("val_mean", "validation F1, mean", 4),
         Column("val_sd", "sd", 4),
         Column("difference", "dynamic − this, on test", 4),
-        Column("limits", f"{confidence * 100:g} % interval (Welch)"),
+        Column("limits", f"{percent(confidence)} interval (Welch)"),
         Column("p", "p, dynamic worse by the margin"),
     )
     varied = () if study is None else tuple(study.spec.periodic.space.knobs)

@@ -14,7 +14,7 @@ from reports.format import Section, sections
 from reports.sections.trials import failures
 from reports.sentence import DEFENSIBLE
 from reports.table import Trials, census_spaces, of_census
-from reports.words import limits_text, number, plural
+from reports.words import limits_text, number, percent, plural
 from search_spaces.model import UserError, did_you_mean
 from tuner.cli.formatting import knob_text
 
@@ -129,13 +129,13 @@ def beneath(
                 (
                     "Clusters",
                     f"the {arm.n} trials of {space} share {plural(arm.seeds, 'seed')}: rows of one"
-                    " seed are a cluster, and intervals resample seeds, not trials",
+                    " seed are a cluster, and intervals count only what they are worth",
                 )
             )
     value = answer.target.value
     goal = "no score" if value is None else f"validation macro-F1 ≥ {value:.4g}"
     found.append(("Target", f"{goal} ({answer.target.source})"))
-    level = f"{confidence * 100:g} % interval"
+    level = f"{percent(confidence)} interval"
     savings = answer.savings
     found.append(("Trials, periodic / dynamic", _ratio(savings.trials, level)))
     costs = {"epochs": savings.epochs, "slot-seconds": savings.slot_seconds}

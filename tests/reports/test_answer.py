@@ -364,3 +364,93 @@ def test_identical_populations_are_rarely_called_different():
             wrong += stats.binom.pmf(x1, n1, s) * stats.binom.pmf(x2, n2, s)
     z = stats.norm.ppf(0.975)
     assert wrong <= 0.05 + 2 * stats.norm.pdf(z) / (2 * math.sqrt(n1 * s * (1 - s)))
+
+
+def test_limits_of_hits_trials_and_cost_agree_where_seeds_are_shared():
+    """One seed occurs twice among 100 trials, of which 1 to 3 match."""
+    for matched in (1, 2, 3):
+        seeds = [7, *range(7, 106)]
+        trials = joined(hits(PERIODIC, matched, 100, seed=seeds[::-1]), hits(DYNAMIC, 10, 20))
+        found = answer(trials)
+        arm = found.arms.periodic
+        low, high = arm.hit_probability.low, arm.hit_probability.high
+        assert 0 < low < high < 1
+        mean, cost = arm.trials_to_match.mean, arm.cost_per_match.epochs
+        assert (mean.low, mean.high) == pytest.approx((1 / high, 1 / low))
+        assert (cost.low, cost.high) == pytest.approx((10 / high, 10 / low))
+        ratio, epochs = found.savings.trials, found.savings.epochs
+        assert (ratio.low, ratio.high) == pytest.approx((epochs.low, epochs.high))
+        assert None not in (ratio.high, found.savings.equal_success.high)
+
+
+@pytest.mark.parametrize("space", [PERIODIC, DYNAMIC])
+def test_with_stopped_trials_the_ratio_in_cost_is_that_in_trials_where_costs_are_equal(space):
+    found = answer(hits_and(space, 1, 20, cut=3))  # too few matches to resample
+    trials, epochs = found.savings.trials, found.savings.epochs
+    assert epochs.ratio == pytest.approx(trials.ratio)
+    assert (epochs.low, epochs.high) == pytest.approx((trials.low, trials.high))
+    for arm in (found.arms.periodic, found.arms.dynamic):
+        share, cost = arm.hit_probability, arm.cost_per_match.epochs
+        expected = (10 / share.estimate, 10 / share.high, 10 / share.low)
+        assert (cost.estimate, cost.low, cost.high) == pytest.approx(expected)
+
+
+def test_without_a_match_as_seen_trials_and_cost_are_null_though_stopped_trials_might_have():
+    found = answer(joined(made(PERIODIC, [0.3] * 4, state="pruned"), hits(DYNAMIC, 2, 4)))
+    arm, ends = found.arms.periodic, found.stopped_bounds
+    assert arm.hit_probability.estimate == 1
+    assert (ends.hit_probability.periodic.least, ends.hit_probability.periodic.most) == (0, 1)
+    for one in (arm.trials_to_match.median, arm.trials_to_match.mean, arm.cost_per_match.epochs):
+        assert (one.estimate, one.reached) == (None, False)
+    assert ends.trials_to_match.periodic.mean.least == 1
+    assert found.savings.trials.ratio == 0.5
+
+
+OWN_MEDIANS = {
+    "odd": [0.38, 0.39, 0.37],
+    "even": [0.3, 0.5, 0.4, 0.6],
+    "one": [0.4],
+    "tied": [0.3, 0.5, 0.5, 0.5],
+    "failed": [None, 0.3, 0.4],
+}
+
+
+@pytest.mark.parametrize("name", OWN_MEDIANS)
+def test_at_dynamics_own_median_one_hit_probability_is_told_everywhere(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    dynamic = made(DYNAMIC, OWN_MEDIANS[name], epochs=20)
+    found = answer(joined(made(PERIODIC, [0.3, 0.5, 0.31, 0.6, 0.2]), dynamic), target=None)
+    share = 0.75 if name == "tied" else 0.5
+    arm, other = found.arms.dynamic, found.arms.periodic
+    assert arm.hit_probability.estimate == share
+    assert arm.trials_to_match.mean.estimate == pytest.approx(1 / share)
+    assert arm.cost_per_match.epochs.estimate == pytest.approx(20 / share)
+    trials = found.savings.trials
+    assert trials.ratio == pytest.approx(share / other.hit_probability.estimate)
+    assert found.savings.epochs.ratio == pytest.approx(trials.ratio / 2)
+    assert found.savings.epochs.ratio == pytest.approx(
+        other.cost_per_match.epochs.estimate / arm.cost_per_match.epochs.estimate
+    )
+    equal = math.log(1 - share) / math.log(1 - other.hit_probability.estimate)
+    assert found.savings.equal_success.ratio == pytest.approx(equal)
+    assert ("1/2 by definition" in found.claim) == (name != "tied")
+
+
+@pytest.mark.parametrize("name", OWN_MEDIANS)
+def test_at_its_own_median_an_arm_needs_as_much_as_itself(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trials = made(DYNAMIC, OWN_MEDIANS[name])
+    found = compare(trials, periodic=DYNAMIC, dynamic=DYNAMIC)
+    for one in (found.savings.trials, found.savings.equal_success, found.savings.epochs):
+        assert one.ratio == pytest.approx(1)
+        assert one.low <= 1 <= (math.inf if one.high is None else one.high)
+    assert found.arms.periodic.hit_probability == found.arms.dynamic.hit_probability
+
+
+def test_without_a_target_nothing_is_known_of_cost_per_match():
+    found = answer(joined(hits(PERIODIC, 2, 9), made(DYNAMIC, [None] * 9)), target=None)
+    assert found.target.value is None
+    for arm in (found.arms.periodic, found.arms.dynamic):
+        assert (arm.hit_probability.low, arm.hit_probability.high) == (0, 1)
+        cost = arm.cost_per_match.epochs.model_dump()
+        assert cost == {"estimate": None, "low": 10, "high": None, "reached": False}

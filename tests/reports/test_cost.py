@@ -10,6 +10,7 @@ import pytest
 from reports.arm import arm_of
 from reports.cost import arms_cost_ratio, cost_per_match, cost_ratio
 from reports.proportions import exact_interval, ratio_interval
+from reports.savings import arms_ratio_interval, share_interval
 from tests.reports.made_tables import DYNAMIC, PERIODIC, hits, made
 
 
@@ -95,6 +96,47 @@ def test_the_same_trials_on_both_sides_have_a_ratio_of_1_in_the_limits():
         found = ratio(one, one)
         assert found.low <= 1 <= found.high
         assert matched == 0 or found.ratio == 1
+
+
+def test_with_shared_seeds_five_seeds_must_match_before_costs_are_resampled():
+    """Ten matches of one seed are one: the limits are those of the effective hit probability."""
+    seeds, epochs = [1 + i // 10 for i in range(100)], [5, 15] * 50
+    scores = [0.6 if i < 10 else 0.4 for i in range(100)]
+    one = arm_of(made(PERIODIC, scores, seed=seeds, epochs=epochs), PERIODIC)
+    share = share_interval(one, one.hits(0.5), 0.95)
+    assert per_match(one)[1:] == pytest.approx((10 / share.high, 10 / share.low))
+    found = ratio(arm(DYNAMIC, 10, 20), one)
+    assert "fewer than 5 seeds with a match" in found.method
+
+
+def test_with_shared_seeds_a_cost_is_never_surer_than_the_hit_probability():
+    seeds, epochs = [1 + i // 2 for i in range(100)], [5, 15] * 50
+    for matched in range(0, 100, 7):
+        scores = [0.6 if i * 37 % 100 < matched else 0.4 for i in range(100)]
+        one = arm_of(made(PERIODIC, scores, seed=seeds, epochs=epochs), PERIODIC)
+        share = share_interval(one, one.hits(0.5), 0.95)
+        found, other = per_match(one), arm(DYNAMIC, 10, 20)
+        assert found.low <= 10 / share.high * (1 + 1e-12)
+        assert share.low == 0 or found.high >= 10 / share.low * (1 - 1e-12)
+        limits = arms_ratio_interval(other, other.hits(0.5), one, one.hits(0.5), 0.95)
+        assert ratio(other, one).low <= limits.low * (1 + 1e-12)
+        assert ratio(other, one).high >= limits.high * (1 - 1e-12)
+
+
+def test_stopped_trials_give_the_ratio_of_costs_around_both_ends():
+    """Periodic: 6 of 50 matched, 15 stopped, at unequal costs; dynamic: 8 of 20, none stopped."""
+    states = ["completed"] * 6 + ["pruned"] * 15 + ["completed"] * 29
+    epochs = [10] * 6 + [2] * 15 + [10] * 29
+    p = arm_of(hits(PERIODIC, 6, 50, state=states, epochs=epochs), PERIODIC)
+    d = arm(DYNAMIC, 8, 20)
+    found = arms_cost_ratio(d, p, 0.5, "epochs", 0.95, 0)
+    costs = (d.cost("epochs"), p.cost("epochs"))
+    least = cost_ratio(d, p, d.hits(0.5), p.maybe(0.5), *costs, 0.95, 0)
+    most = cost_ratio(d, p, d.hits(0.5), p.hits(0.5), *costs, 0.95, 0)
+    assert (found.ratio, found.low, found.high) == (least.ratio, least.low, most.high)
+    assert found.ratio == pytest.approx((380 / 21) / (200 / 8))  # all that were stopped matched
+    assert found.low < found.ratio < most.ratio < found.high
+    assert found.method.endswith("around both ends of what stopped trials allow")
 
 
 def test_clustered_trials_are_resampled_by_seed():

@@ -88,3 +88,29 @@ def test_text_ends_with_one_newline(format):
 
 def made_alone():
     return joined(made(PERIODIC, [0.4, 0.6]), made(DYNAMIC, [0.6]))
+
+
+def test_trials_to_a_match_are_told_with_the_whole_ones_to_plan_for():
+    """All of dynamic's 20 trials match, so that K is 0; 12 of 100 of periodic's: 5.42."""
+    found = answer(joined(hits(PERIODIC, 12, 100), hits(DYNAMIC, 20, 20)))
+    rows = sections(found, 0.95)[0].rows
+    at = [row[0] for row in rows].index("trials, even chance")
+    assert rows[at][1].startswith("5.42 (")
+    assert rows[at][2].startswith("0 (0 to ")
+    assert rows[at + 1] == ("in whole trials", "6", "1")
+    assert rows[at + 3] == ("in whole trials", "19", "1")
+    never = answer(joined(hits(PERIODIC, 0, 100), hits(DYNAMIC, 20, 20)))
+    assert sections(never, 0.95)[0].rows[at + 1] == ("in whole trials", "–", "1")
+
+
+def test_a_comparison_without_a_target_says_so_once():
+    found = answer(joined(hits(PERIODIC, 2, 9), made(DYNAMIC, [None] * 3)), target=None)
+    told = "Target: none (no target was given, and dynamic_default has no median)."
+    assert told in formatted(found, "table").replace("\n", " ")
+
+
+def test_the_highest_confidence_is_not_called_100_percent():
+    found = answer(study(), confidence=0.9999999999999999)
+    text = formatted(found, "table", 0.9999999999999999)
+    assert "100 %" not in text
+    assert "99.99999999999999 % interval" in text

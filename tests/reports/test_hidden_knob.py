@@ -32,9 +32,12 @@ def test_an_arm_that_did_not_match_has_no_number():
     assert len(points) == 9
 
 
-def test_an_arm_in_which_all_match_has_a_defined_ratio():
-    assert accounting(4.0, 0.0, 1.0, 1.0, 0).ratio is None  # K_½ is 0: unbounded
-    assert accounting(4.0, 0.0, 1.0, 1.0, 2).ratio == 2
+def test_nobody_is_charged_less_than_one_trial():
+    """All trials of an arm match: K_½ is 0, but one has to be trained."""
+    assert accounting(4.0, 0.0, 1.0, 1.0, 0).ratio == 4
+    assert accounting(4.0, 0.0, 1.0, 1.0, 3) == (3, 1, 1)
+    assert accounting(0.0, 0.0, 3.0, 2.0, 0).ratio == 1.5
+    assert accounting(0.2, 0.4, 1.0, 1.0, 0) == (0, 1, None)
 
 
 def test_the_yardstick_is_the_whole_trials_that_tuning_periodic_takes():

@@ -10,7 +10,7 @@ from scipy import stats
 
 from reports import resampling
 from reports.arm import arm_of
-from reports.resampling import bootstrap_interval, seed_totals
+from reports.resampling import bootstrap_interval, seed_totals, seeds_confidence
 from tests.reports.made_tables import DYNAMIC, PERIODIC, hits, made
 
 
@@ -94,3 +94,14 @@ def test_a_resamples_total_is_to_the_last_bit_the_sum_in_the_order_of_drawing():
     bootstrap_interval(arm, arm, costs[None], costs[None], total, 0.95, 0)
     drawn = np.random.default_rng(0).integers(0, 37, (len(seen[0]), 37))
     assert seen[0].tolist() == np.cumsum(costs[drawn], axis=1)[:, -1].tolist()
+
+
+def test_confidence_over_few_seeds_is_that_of_students_interval():
+    """Oracle: z · sqrt((G − 1)/G) at the wider confidence is Student's quantile at 95 %."""
+    one = arm_of(made(PERIODIC, [0.6, 0.4] * 5, seed=[1, 2, 3, 4, 5] * 2), PERIODIC)
+    wide = seeds_confidence(0.95, one, one)
+    z = stats.norm.isf((1 - wide) / 2)
+    assert z * math.sqrt(4 / 5) == pytest.approx(stats.t.ppf(0.975, 4))
+    alone = arm_of(hits(PERIODIC, 5, 10), PERIODIC)
+    assert seeds_confidence(0.95, alone, alone) == 0.95
+    assert seeds_confidence(0.95, alone, one) == wide

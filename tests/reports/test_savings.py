@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reports.arm import arm_of
-from reports.proportions import exact_interval, ratio_interval
+from reports.effective import effective_counts
+from reports.proportions import exact_interval, melded_equal_success, ratio_interval
 from reports.savings import share_interval, trial_savings, trials_ratio
 from tests.reports.made_tables import DYNAMIC, PERIODIC, hits, made
 
@@ -82,25 +83,27 @@ def test_clustered_trials_have_wider_limits_than_independent_ones_of_the_same_co
         arm_of(hits(DYNAMIC, 10, 20), DYNAMIC), arm_of(hits(PERIODIC, 50, 100), PERIODIC)
     ).trials
     assert wide.ratio == narrow.ratio == 1
-    assert wide.method == "percentile bootstrap over seeds"
+    assert wide.method == (
+        "Miettinen–Nurminen score interval; effective trials, as seeds are shared (Korn–Graubard)"
+    )
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-@pytest.mark.parametrize("per_seed", [[0, 0, 0], [10, 10, 10], [5, 5, 5]])
-def test_seeds_without_spread_count_as_single_trials(per_seed):
-    """Resampling equal seeds would say that the share is known exactly."""
+@pytest.mark.parametrize("per_seed", [[0, 0, 0], [10, 10, 10], [5, 5, 5], [1, 0, 9]])
+def test_limits_of_clustered_trials_are_those_of_effective_counts(per_seed):
     one = clustered(PERIODIC, per_seed, 10)
-    expected = exact_interval(sum(per_seed) / 10, 3, 0.95)
-    assert share_interval(one, one.hits(0.5), 0.95, 0) == expected
+    counts = effective_counts(one, one.hits(0.5), 0.95)
+    assert counts.trials < 10
+    assert share_interval(one, one.hits(0.5), 0.95) == exact_interval(*counts, 0.95)
     dynamic = arm_of(hits(DYNAMIC, 5, 10), DYNAMIC)
-    found = savings(dynamic, one).trials
-    if per_seed[0] != 5:
-        assert found[1:3] == ratio_interval(5, 10, sum(per_seed) / 10, 3, 0.95)
+    found = savings(dynamic, one)
+    assert found.trials[1:3] == ratio_interval(5, 10, *counts, 0.95)
+    assert found.equal_success[1:3] == melded_equal_success(5, 10, *counts, 0.95)
 
 
 def test_one_seed_says_nothing_about_others():
     one = clustered(PERIODIC, [5], 10)
-    assert share_interval(one, one.hits(0.5), 0.95, 0) == exact_interval(0.5, 1, 0.95)
+    assert share_interval(one, one.hits(0.5), 0.95) == exact_interval(0.5, 1, 0.95)
     found = savings(arm_of(hits(DYNAMIC, 5, 10), DYNAMIC), one).trials
     assert (found.low, found.high) == (0, math.inf)
 

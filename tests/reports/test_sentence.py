@@ -43,3 +43,32 @@ def test_an_unbounded_ratio_is_told_by_its_lower_limit():
 def test_an_unbounded_ratio_with_a_low_limit_is_not_known():
     claim = answer(joined(hits(PERIODIC, 0, 2), hits(DYNAMIC, 1, 2))).claim
     assert "is not known well enough" in claim
+
+
+def test_a_lower_bound_below_1_is_not_told_as_at_least():
+    states = ["completed"] * 8 + ["pruned"] * 12
+    stopped = joined(hits(PERIODIC, 5, 20, state=states), hits(DYNAMIC, 10, 20))
+    claim = answer(stopped).claim
+    assert claim.startswith("No saving is shown: periodic_T may need only 0.5882 times as many")
+    assert "at least" not in claim
+    none = joined(
+        hits(PERIODIC, 20, 20),
+        made(DYNAMIC, [0.4] * 19 + [0.3], state=["completed"] * 19 + ["pruned"]),
+    )
+    assert answer(none).claim.startswith(
+        "dynamic_default costs more tuning: periodic_T may need only 0"
+    )
+
+
+def test_a_lower_bound_above_1_is_told_as_at_least():
+    states = ["completed"] * 98 + ["pruned"] * 2
+    stopped = joined(hits(PERIODIC, 5, 100, state=states), hits(DYNAMIC, 18, 20))
+    assert answer(stopped).claim.startswith("periodic_T needs at least 12.9 times as many trials")
+
+
+def test_at_dynamics_own_median_it_is_said_that_its_share_is_a_half_by_definition():
+    trials = joined(made(PERIODIC, [0.3, 0.5, 0.31]), made(DYNAMIC, [0.38, 0.39, 0.37]))
+    assert (
+        "1 of 3 against 2 of 3 trials matched, of which dynamic_default's share is 1/2 by"
+        " definition, at its own median)"
+    ) in answer(trials, target=None).claim

@@ -524,7 +524,7 @@ def test_mistakes_on_the_command_line_are_told_in_one_line(tmp_path: Path) -> No
     given = ["simulate", "census", "--runs", str(tmp_path)]
     for more, told in (
         (["--target", "0.5", "--first-rung", "12"], "first_rung must be less than epochs (12)"),
-        (["--target", "1.5"], "0<=x<=1"),
+        (["--target", "1.5"], "less than 1, got 1.5"),
         ([], "--target"),
         (["--target", "0.5", "--sampler", "bayes"], "bayes"),
     ):
@@ -567,3 +567,12 @@ def test_500_searches_of_30_trials_fit_in_two_minutes_on_two_cores() -> None:
     started = time.process_time()
     simulate(census, [policy("tpe", "asha", 30)], 0.6, searches=searches, nearest=True)
     assert time.process_time() - started < 2 * 120 * searches / 500
+
+
+@pytest.mark.parametrize("target", ["nan", "0", "1", "-0.1", "1.5", "inf"])
+def test_a_target_outside_the_scores_is_refused_before_anything_is_read(target, tmp_path):
+    given = ["simulate", "none", f"--target={target}", "--runs", str(tmp_path)]
+    result = CliRunner().invoke(cli, given)
+    assert result.exit_code == 2
+    expected = f"--target must be greater than 0 and less than 1, got {float(target)}.\n"
+    assert result.stderr == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def test_quoted_lines_and_blank_lines_do_not_shift_the_row_numbers(csv):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (" , ,\n,\n", "t.csv is empty; a trial table has a header and one row per trial."),
         ("", "t.csv is empty; a trial table has a header and one row per trial."),
         (HEADER, "t.csv holds no trials: it has a header, but no rows."),
         (
@@ -115,7 +117,7 @@ def test_quoted_lines_and_blank_lines_do_not_shift_the_row_numbers(csv):
         ),
         (
             HEADER + ROW.replace("30.5", "-1"),
-            "slot_seconds must be a number of at least 0, but got '-1' (t.csv, row 2, column"
+            "slot_seconds must be a number from 0 to 1e+12, but got '-1' (t.csv, row 2, column"
             " slot_seconds).",
         ),
         (
@@ -142,6 +144,107 @@ def test_a_mistake_is_one_line_that_names_file_row_and_column(csv, text, expecte
     assert message(csv(text)).startswith(expected)
 
 
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ROW.replace("0.31", HUGE), "score must be a number from 0 to 1, but got '999"),
+        (ROW.replace(",1,", f",{HUGE},"), "seed must be at most 18446744073709551615, but got '99"),
+        (ROW.replace(",12,", f",{HUGE},"), "epochs must be at most 1000000000, but got '999"),
+        (
+            ROW.replace("30.5", "1e308"),
+            "slot_seconds must be a number from 0 to 1e+12, but got '1e",
+        ),
+        (ROW.replace(",3\n", f",{HUGE}\n"), "knob.T must be at most 1e+300 in size, but got '999"),
+        (ROW.replace(",3\n", f",-{HUGE}\n"), "knob.T must be at most 1e+300 in size, but got '-9"),
+        (ROW.replace(",3\n", f",{HUGE * 20}\n"), "knob.T must be at most 1e+300 in size, but got"),
+    ],
+)
+def test_a_number_that_nothing_can_reckon_with_is_told_in_one_short_line(csv, text, expected):
+    found = message(csv(HEADER + text))
+    assert found.startswith(expected)
+    assert "(t.csv, row 2, column " in found
+    assert len(found) < 200
+
+
+def test_huge_numbers_of_json_are_told_with_row_and_column(csv):
+    names, values = HEADER.strip().split(","), ROW.strip().split(",")
+    cells = dict(zip(names, values, strict=True))
+    for name in ("score", "seed", "epochs", "slot_seconds", "knob.T"):
+        items = [{**cells, name: int(HUGE)}]
+        assert f"(t.json, row 1, column {name})" in message(csv(json.dumps(items), "t.json"))
+
+
+def test_json_that_is_nested_too_deeply_is_told(csv):
+    found = message(csv("[" * 100_000, "t.json"))
+    assert found == "t.json is no trial table: it is nested too deeply."
+
+
+def test_less_than_a_nanosecond_is_no_time(csv):
+    assert read_trials([csv(HEADER + ROW.replace("30.5", "1e-320"))]).slot_seconds == [0.0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dates",
+        "date",
+        "dataset",
+        "epoch",
+        "val_score",
+        "status",
+        "stages",
+        "metrics",
+        "device_id",
+        "scores",
+        "name",
+        "time",
+    ],
+)
+def test_a_foreign_column_is_ignored_where_the_one_it_resembles_is_there(csv, name):
+    header, row = HEADER.strip() + ",metric,device,data", ROW.strip() + ",F1,cpu,abc"
+    trials = read_trials([csv(f"{header},{name}\n{row},x\n")])
+    assert (trials.epochs, trials.metric, trials.data) == ([12], ["F1"], ["abc"])
+
+
+@pytest.mark.parametrize(
+    "name", ["dates", "dataset", "val_score", "status", "f1", "name", "train_score"]
+)
+def test_a_foreign_column_is_ignored_where_it_only_resembles_an_absent_one(csv, name):
+    text = f"arm,space,config_id,seed,state,score,{name}\nperiodic,P,a,1,completed,0.5,x\n"
+    assert read_trials([csv(text)]).score == [0.5]
+
+
+@pytest.mark.parametrize(
+    "name", ["tst_score", "epoch", "stages", "slot_second", "devices", "metrics"]
+)
+def test_a_misspelt_column_that_is_absent_is_told(csv, name):
+    text = f"arm,space,config_id,seed,state,score,{name}\nperiodic,P,a,1,completed,0.5,1\n"
+    assert message(csv(text)).startswith(f"Unknown column '{name}'. Did you mean '")
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\t", ",,,,,", " , ,"])
+def test_empty_lines_of_a_table_by_hand_are_ignored_and_counted(csv, blank):
+    text = f"{blank}\n{HEADER}{blank}\n{ROW}{blank}\n"
+    trials = read_trials([csv(text)])
+    assert (len(trials), trials.row) == (1, [4])
+    assert "row 6" in message(csv(text + ROW.replace("0.31", "high")))
+
+
+@pytest.mark.parametrize("header", ["", ",", ",,", ", ,"])
+@pytest.mark.parametrize("row", ["", ",", ",,", " , "])
+def test_trailing_commas_are_ignored(csv, header, row):
+    trials = read_trials([csv(HEADER.strip() + header + "\n" + ROW.strip() + row + "\n")])
+    assert (trials.score, trials.knobs) == ([0.31], [{"T": 3}])
+
+
+def test_a_value_without_a_column_is_told(csv):
+    text = HEADER + ROW.strip() + ",7\n"
+    assert message(csv(text)) == "Expected 11 columns, but got 12 (t.csv, row 2)."
+
+
 def test_further_mistakes_of_a_file_are_counted(csv):
     text = HEADER + ROW.replace("0.31", "x").replace(",12,", ",y,") + ROW.replace("0.31", "z")
     assert message(csv(text)).endswith("(t.csv, row 2, column score); and 2 more mistakes there.")
@@ -158,7 +261,10 @@ def test_what_is_no_table_is_told(csv, tmp_path: Path):
     assert "neither a table nor a run" in message(tmp_path)
     (tmp_path / "bad.csv").write_bytes(b"arm,space\n\xff\xfe\n")
     assert message(tmp_path / "bad.csv") == "bad.csv is not UTF-8 text (row 2)."
-    assert "is no Parquet file" in message(csv("hello", "t.parquet"))
+    parquet = message(csv("hello", "t.parquet"))
+    assert parquet.startswith("t.parquet is no Parquet file: ")
+    assert parquet.endswith(".")
+    assert not parquet.endswith("..")
     assert "is no JSON" in message(csv("{", "t.json"))
     assert "must be a list" in message(csv("{}", "t.json"))
     assert message(csv("[]", "t.json")) == "t.json holds no trials: its list is empty."

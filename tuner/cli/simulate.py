@@ -12,6 +12,7 @@ import click
 
 from tuner.cli.formatting import as_csv, as_table
 from tuner.cli.options import Command, cores, find_run, format_option, runs_option
+from tuner.cli.sources import share
 from tuner.spec import SamplerConfig, SchedulerConfig
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NUMBER = "N"
 
 @click.command("simulate", cls=Command)
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
-@click.option("--target", type=click.FloatRange(0, 1), required=True, metavar="Y",
+@click.option("--target", type=float, required=True, metavar="Y", callback=share,
               help="Validation macro-F1 to reach.")  # fmt: skip
 @click.option("--sampler", "samplers", type=click.Choice(SAMPLERS), multiple=True,
               default=("tpe",), help="Repeatable. Default: tpe.")  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reports.table import Trials
 
 
-def _share(_: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+def share(_: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse a NaN too, which no range does."""
     if value is not None and not 0 < value < 1:
         raise UserError(f"{parameter.opts[0]} must be greater than 0 and less than 1, got {value}.")
@@ -32,13 +32,13 @@ def comparison_options(function: FuncT) -> FuncT:
                          help="Space of the periodic side, where there are several."),
             click.option("--dynamic", metavar="SPACE",
                          help="Space of the dynamic side, where there are several."),
-            click.option("--target", type=float, metavar="Y", callback=_share,
+            click.option("--target", type=float, metavar="Y", callback=share,
                          help="Validation score that counts as a match, fixed beforehand."),
             click.option("--target-from", metavar="PILOT",
                          help="Take the target from another table or run: its median."),
-            click.option("--margin", type=float, metavar="D", callback=_share,
+            click.option("--margin", type=float, metavar="D", callback=share,
                          help="How much worse on test is not worse, fixed beforehand."),
-            click.option("--confidence", type=float, callback=_share, metavar="C",
+            click.option("--confidence", type=float, callback=share, metavar="C",
                          help="Of every interval, two-sided. Default: 0.95, or the study's."),
         )
     ):  # fmt: skip
