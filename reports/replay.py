@@ -155,7 +155,8 @@ def replay(
     if rule is None:
         key = bracket_key(census.space.name, seed)
         scheduler = policy.scheduler
-        rule = Rungs(scheduler.build(census.epochs, key), scheduler.before_injection)
+        fresh = len({curve.seed for curve in census.curves}) == len(census.curves)
+        rule = Rungs(scheduler.build(census.epochs, key), scheduler.judges_clean(fresh))
     return _Simulation(census, policy, target, seed, rule).run(to_target)
 
 

@@ -104,11 +104,16 @@ class SchedulerConfig(Section):
     brackets: int = Field(1, ge=1, le=16)
     """`asha`: Hyperband brackets. Each trial is drawn into one, by seed; bracket s, counted from 0,
     judges from the s-th rung on, one more than there are rungs stops nobody."""
-    before_injection: bool = False
+    before_injection: bool | Literal["auto"] = False
     """Judge a periodic trial also at rungs before its first injected epoch, when its score says
-    nothing of its interval; needs fresh seeds: until then trials of one seed are the same."""
+    nothing of its interval; needs fresh seeds: until then trials of one seed are the same. `auto`,
+    which all presets set: where seeds are fresh."""
     audit: float = Field(0.0, ge=0, le=1)
     """Share of trials, drawn by seed, that are never stopped, to estimate what stopping costs."""
+
+    def judges_clean(self, fresh: bool) -> bool:
+        """Return whether trials are judged before their first injection, if seeds are `fresh`."""
+        return fresh if self.before_injection == "auto" else self.before_injection
 
     def build(self, max_epochs: int, key: str) -> Halving | MedianStopping | None:
         """Return the rule for trials of so many epochs; `key` decides who is in which bracket."""
@@ -228,7 +233,7 @@ class RunSpec(Model):
                 f" but got {self.seeds}"
             )
         self.scheduler.build(self.epochs, "")
-        if self.scheduler.before_injection and self.seeds != "fresh":
+        if self.scheduler.before_injection is True and self.seeds != "fresh":
             raise UserError(
                 "before_injection needs seeds fresh: until their first injection trials of one seed"
                 f" are the same training, but got seeds {self.seeds}"
@@ -250,7 +255,8 @@ class RunSpec(Model):
 
     def clean_until(self, trial: TrialConfig, steps_per_epoch: int) -> int:
         """Return the last epoch before its first injection at which a trial may be judged, or 0."""
-        return clean_epochs(trial, steps_per_epoch) if self.scheduler.before_injection else 0
+        judged = self.scheduler.judges_clean(fresh=self.seeds == "fresh")
+        return clean_epochs(trial, steps_per_epoch) if judged else 0
 
     def stopping(self) -> Halving | MedianStopping | None:
         """Return this run's early stopping, as at its start."""

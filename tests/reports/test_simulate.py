@@ -249,6 +249,7 @@ def test_a_configuration_asked_twice_is_answered_by_another_recorded_trial() -> 
         ("periodic_T", "tpe", "asha", {}),
         ("periodic_T", "tpe", "asha", {"brackets": 3}),
         ("periodic_T", "tpe", "asha", {"before_injection": True}),
+        ("periodic_T", "tpe", "asha", {"before_injection": "auto"}),
         ("periodic", "tpe", "median", {}),
         ("periodic_T", "sobol", "none", {}),
     ],
@@ -268,7 +269,7 @@ def test_a_replay_equals_the_run_that_the_driver_makes_of_the_same_curves(
     simulation.run(tmp_path / "census", whole, made)
     searched = simulation.spec(
         space, sampler={"name": sampler}, budget={"trials": 14},
-        scheduler={"name": scheduler, **more}, **given,
+        scheduler={"name": scheduler, "before_injection": False, **more}, **given,
     )  # fmt: skip
     simulation.run(tmp_path / "search", searched, made)
     with Record.open(tmp_path / "search") as record:

@@ -221,7 +221,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_trial_waiting(tmp_path: Path) -
 def test_an_interrupt_stops_after_the_epoch_and_the_rest_equals_the_undisturbed_run(
     tmp_path: Path,
 ) -> None:
-    specification = spec(budget={"trials": 5})
+    specification = spec(budget={"trials": 5}, scheduler={"before_injection": False})
 
     def interrupt(driver: Driver, number: int, epoch: int) -> None:
         if (number, epoch) == (1, 2):

@@ -65,9 +65,11 @@ def test_brackets_are_told_and_each_costs_what_its_rungs_say() -> None:
 
 def test_trials_that_cannot_be_judged_early_are_counted_in_full() -> None:
     # With T = 6 of 12 epochs the first complete cycle ends with the training.
-    space = quick().space.with_fixed("T", 6)
-    spec = RunSpec.model_validate({**quick().model_dump(exclude={"space"}), "space": space})
-    assert planned(spec).epochs_least == 16 * 12
+    for early, least in ((False, 12), ("auto", 2)):  # or they are judged before their injection
+        base = quick(scheduler={"before_injection": early})
+        space = base.space.with_fixed("T", 6)
+        spec = RunSpec.model_validate({**base.model_dump(exclude={"space"}), "space": space})
+        assert planned(spec).epochs_least == 16 * least
 
 
 def test_unknown_data_change_nothing_where_injection_counts_epochs() -> None:
@@ -129,9 +131,11 @@ def test_what_will_not_inject_is_warned_of() -> None:
 def test_the_share_that_is_never_judged_is_that_of_late_injection(tmp_path: Path) -> None:
     # At 12 epochs the rungs are 2 and 6, and T is judged from 2T on (3 for T = 1).
     for T, share in ((1, 0.0), (3, 0.0), (4, 1.0)):
-        fixed = build_spec("quick", None, {"space": "periodic_T"}, {"T": T}, {})
-        found = plan(fixed, tmp_path / "run", tmp_path, tmp_path, [], None)
-        assert (found.rungs, found.never_judged) == ((2, 6), share)
+        for early, never in ((False, share), ("auto", 0.0)):  # rung 2 lies before T = 4 injects
+            flags = {"space": "periodic_T", "scheduler": {"before_injection": early}}
+            fixed = build_spec("quick", None, flags, {"T": T}, {})
+            found = plan(fixed, tmp_path / "run", tmp_path, tmp_path, [], None)
+            assert (found.rungs, found.never_judged) == ((2, 6), never)
 
 
 def test_epochs_that_trials_share_are_counted_once() -> None:

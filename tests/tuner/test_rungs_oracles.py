@@ -25,7 +25,7 @@ from trainables.config import TrialConfig, with_knobs
 from trainables.schedule import algorithm_1, clean_epochs, first_judged_epoch
 from tuner.record import Record
 from tuner.rungs import Decision, Halving, bracket_weights, build_stopping
-from tuner.spec import RunSpec
+from tuner.spec import RunSpec, known_presets, load_preset
 
 SIGMAS = 6
 """A check of random numbers fails by chance once in 500 million."""
@@ -207,10 +207,20 @@ def test_judging_before_injection_needs_a_seed_of_its_own_for_every_trial() -> N
     with pytest.raises(UserError, match="before_injection needs seeds fresh"):
         spec(scheduler={"before_injection": True}, seeds="fixed")
     early = spec(scheduler={"before_injection": True})
-    assert "before_injection" not in spec().model_dump()["scheduler"]
+    never = spec(scheduler={"before_injection": False})
+    assert "before_injection" not in never.model_dump()["scheduler"]
     assert RunSpec.model_validate(early.model_dump(mode="json")) == early
     trial = early.trial({"T": 5}, 0)
-    assert (early.clean_until(trial, 10), spec().clean_until(trial, 10)) == (4, 0)
+    assert (early.clean_until(trial, 10), never.clean_until(trial, 10)) == (4, 0)
+
+
+def test_presets_judge_before_injection_exactly_where_seeds_are_fresh() -> None:
+    for preset in known_presets():
+        values = {**load_preset(preset), "space": "periodic_T", "data": {"source": "x"}}
+        assert values["scheduler"] == {"before_injection": "auto"}
+    for seeds, until in {"fresh": 4, "fixed": 0, 3: 0}.items():
+        given = spec(seeds=seeds)
+        assert given.clean_until(given.trial({"T": 5}, 0), 10) == until
 
 
 def test_a_run_judges_before_injection_if_told_so(tmp_path: Any) -> None:

@@ -51,8 +51,9 @@ NUMBER = "N"
               help="Epoch of the first judgement. Default: by epochs and reduction.")  # fmt: skip
 @click.option("--brackets", type=click.IntRange(1, 16), default=1, metavar=NUMBER,
               show_default=True, help="asha: Hyperband brackets.")  # fmt: skip
-@click.option("--before-injection", is_flag=True,
-              help="Judge periodic trials also before their first injection.")  # fmt: skip
+@click.option("--before-injection/--no-before-injection", default=None,
+              help="Judge periodic trials also before their first injection. Default: where no two"
+              " trials share a seed.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=1, metavar=NUMBER,
               show_default=True, help="Trials at once.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar=NUMBER,
@@ -73,7 +74,7 @@ def simulate_command(
     reduction: int,
     first_rung: int | None,
     brackets: int,
-    before_injection: bool,
+    before_injection: bool | None,
     concurrency: int,
     seed: int,
     jobs: int | None,
@@ -99,7 +100,7 @@ def simulate_command(
                     "reduction": reduction,
                     "first_rung": first_rung,
                     "brackets": brackets if scheduler == "asha" else 1,
-                    "before_injection": before_injection,
+                    "before_injection": "auto" if before_injection is None else before_injection,
                 }
             ),
             trials,

@@ -237,7 +237,8 @@ def load_study(name_or_file: str, flags: Mapping[str, Any] | None = None) -> Stu
         raise UserError(did_you_mean("study", name_or_file, known_studies()))
     values = merged(read_yaml(path), dict(flags or {}))
     base = load_preset(str(values.pop("preset"))) if "preset" in values else {}
-    base.pop("budget", None)
+    for of_one_search in ("budget", "scheduler"):  # a study's own policy says how it searches
+        base.pop(of_one_search, None)
     values = merged(base, values)
     where = str(path)
     epochs = values.get("epochs", StudySpec.model_fields["epochs"].default)
