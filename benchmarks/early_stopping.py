@@ -37,7 +37,7 @@ from reports.simulate import outcome, search_seed
 from search_spaces.model import UserError
 from search_spaces.space import load_space
 from tuner.rungs import Halving, bracket_key
-from tuner.spec import SamplerConfig, SchedulerConfig
+from tuner.spec_sections import SamplerConfig, SchedulerConfig
 
 REDUCTIONS = (2, 3, 4)
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)

@@ -19,7 +19,7 @@ from reports.census import Census, Curve
 from tuner.rungs import Stopping, bracket_key
 from tuner.samplers import derived_seed
 from tuner.search import Search
-from tuner.spec import SamplerConfig, SchedulerConfig
+from tuner.spec_sections import SamplerConfig, SchedulerConfig
 
 TOLD = {"completed": "completed", "pruned": "pruned"}
 """What the study is told for a trial's state; `failed` for any other."""

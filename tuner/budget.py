@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search_spaces.model import UserError, validated
 from tuner.record_rows import Totals
-from tuner.spec import BudgetConfig
+from tuner.spec_sections import BudgetConfig
 
 UNITS = {
     "trials": "trials",

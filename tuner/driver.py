@@ -19,13 +19,15 @@ from trainables.state_files import remove_state, remove_weights
 from tuner.budget import spent
 from tuner.failures import explain_failure
 from tuner.groups import Group
+from tuner.judging import judged
 from tuner.live import Assignment, Live
 from tuner.record import Record
-from tuner.rungs import Decision, Stopping
+from tuner.rungs import Stopping
 from tuner.search import Search
 from tuner.seeding import is_audited, trial_seed
 from tuner.sharing import RunSharing
-from tuner.spec import BudgetConfig, RunSpec
+from tuner.spec import RunSpec
+from tuner.spec_sections import BudgetConfig
 from tuner.tensorboard import TensorBoard
 from tuner.trial_files import trial_folder, write_error
 
@@ -311,48 +313,14 @@ class Driver:
         """Return the state and reason in which a trial ends on this row, or None."""
         if row["diverged"]:  # nor is it judged: its last good value would stop others
             return "diverged", str(row["reason"])
-        decision = self._judge(number, int(row["epoch"]))
+        stop = judged(self.stopping, self.record, number, self._live[number], int(row["epoch"]))
         if row["epoch"] >= self.spec.epochs:
             return "completed", None
-        if decision is not None and decision.stop:
-            return "pruned", self._bracket_text(number) + _why(decision)
+        if stop is not None:
+            return "pruned", stop
         if self.interrupted is not None:
             return "waiting", self.interrupted
         return None
-
-    def _bracket_text(self, number: int) -> str:
-        if self.stopping is None or self.spec.scheduler.brackets == 1:
-            return ""
-        return f"bracket {self.stopping.bracket(number)}, "
-
-    def _judge(self, number: int, epoch: int) -> Decision | None:
-        live = self._live[number]
-        if self.stopping is None:
-            return None
-        decision = self.stopping.judge(
-            number, epoch, live.best, live.judged_from, live.audited, live.clean_until
-        )
-        if decision is None:
-            return None
-        self.record.add_rung(
-            number,
-            decision.rung,
-            decision.value,
-            decision.cutoff,
-            decision.rank,
-            decision.entries,
-            decision.tied,
-            decision.stop,
-            decision.would_stop,
-        )
-        if decision.tied:
-            self.record.add_event(
-                "tie",
-                f"{decision.tied} earlier trial(s) score exactly {decision.value:.4f} too at epoch"
-                f" {decision.rung}; equals rank by arrival",
-                trial=number,
-            )
-        return decision
 
     def _record_end(
         self, number: int, state: str, reason: str | None, error: str | None = None
@@ -423,14 +391,6 @@ class Driver:
             since = live.asked_at if startup_s == 0 else max(live.asked_at, started - startup_s)
         live.charged_until = now
         self.record.add_slot_time(number, max(0.0, now - since) * self.slot_fraction)
-
-
-def _why(decision: Decision) -> str:
-    cut = "" if decision.cutoff is None else f"; the cut is {decision.cutoff:.4f}"
-    return (
-        f"epoch {decision.rung}: {decision.value:.4f} ranks {decision.rank}"
-        f" of {decision.entries}{cut}"
-    )
 
 
 def _without_heading(error: str) -> str:

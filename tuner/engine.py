@@ -28,7 +28,8 @@ from tuner.rungs import Stopping
 from tuner.samplers import check_sampler
 from tuner.search import Search
 from tuner.sharing import drop_trunks
-from tuner.spec import BudgetConfig, RunSpec
+from tuner.spec import RunSpec
+from tuner.spec_sections import BudgetConfig
 from tuner.tune_loop import drive
 
 

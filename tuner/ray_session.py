@@ -20,7 +20,7 @@ import psutil
 
 from search_spaces.model import UserError
 from tuner.provenance import gpus
-from tuner.spec import ResourcesConfig
+from tuner.spec_sections import ResourcesConfig
 
 CONNECT_TIMEOUT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20

@@ -18,6 +18,7 @@ from typing import IO, NoReturn
 from urllib.parse import quote
 
 from search_spaces.model import UserError
+from trainables.state_files import sync_folder
 from tuner.record_schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
@@ -92,11 +93,7 @@ def create_file(folder: Path, fill: Callable[[sqlite3.Connection], None]) -> Non
     finally:
         connection.close()  # moves the log into the file and removes it
     unfinished.rename(path)
-    folder_fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(folder_fd)
-    finally:
-        os.close(folder_fd)
+    sync_folder(folder)
 
 
 def must_exist(folder: Path) -> None:

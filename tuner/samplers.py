@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from tuner.spec import SamplerConfig
+    from tuner.spec_sections import SamplerConfig
 
 GRID_LIMIT = 100_000
 """A grid of more points is refused: no run finishes it, and a part of it is random search."""

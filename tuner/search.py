@@ -36,7 +36,7 @@ from tuner.samplers import (
     grid_order,
     suggested,
 )
-from tuner.spec import SamplerConfig
+from tuner.spec_sections import SamplerConfig
 
 BUSY_S = 30.0
 """How long a write waits for another program's lock; in WAL mode a reader never holds one."""

@@ -28,7 +28,7 @@ from tuner.cli import cli
 from tuner.record import Record
 from tuner.rungs import default_first_rung
 from tuner.samplers import grid_order
-from tuner.spec import SamplerConfig, SchedulerConfig
+from tuner.spec_sections import SamplerConfig, SchedulerConfig
 
 EPOCHS = 12
 SIGMAS = 6

@@ -7,7 +7,7 @@ import pytest
 from search_spaces.model import UserError
 from tuner.budget import raised, spent
 from tuner.record import Totals
-from tuner.spec import BudgetConfig
+from tuner.spec_sections import BudgetConfig
 
 
 def totals(trials: int = 0, epochs: int = 0, slot_s: float = 0.0, active_s: float = 0.0) -> Totals:

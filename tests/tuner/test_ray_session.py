@@ -13,7 +13,7 @@ import pytest
 
 from search_spaces.model import UserError
 from tuner.ray_session import check_before_start, check_fits, remove_leftovers
-from tuner.spec import ResourcesConfig
+from tuner.spec_sections import ResourcesConfig
 
 SERVER = {"CPU": 28.0, "GPU": 2.0}
 LAPTOP = {"CPU": 8.0}

@@ -28,7 +28,7 @@ from tuner.samplers import (
     grid_points,
     suggested,
 )
-from tuner.spec import SamplerConfig
+from tuner.spec_sections import SamplerConfig
 
 PERIODIC_T = load_space("periodic_T").resolved(60)
 

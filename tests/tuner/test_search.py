@@ -27,7 +27,7 @@ from search_spaces.model import UserError
 from search_spaces.space import Space, load_space
 from tuner import search as search_module
 from tuner.search import Proposal, Search, Told
-from tuner.spec import SamplerConfig
+from tuner.spec_sections import SamplerConfig
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "grid", "sobol")
 LEARNING = ("tpe", "gp", "cmaes")

@@ -13,7 +13,7 @@ import click
 from tuner.cli.formatting import as_csv, as_table
 from tuner.cli.options import Command, cores, find_run, format_option, runs_option
 from tuner.cli.sources import share
-from tuner.spec import SamplerConfig, SchedulerConfig
+from tuner.spec_sections import SamplerConfig, SchedulerConfig
 
 if TYPE_CHECKING:
     from reports.search_costs import Combination

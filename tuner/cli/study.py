@@ -27,7 +27,8 @@ from tuner.cli.search import (
 from tuner.cli.texts import filled
 from tuner.folders import check_name, writable
 from tuner.ray_session import check_before_start
-from tuner.spec import FLAGS, ResourcesConfig, merged
+from tuner.spec import FLAGS, merged
+from tuner.spec_sections import ResourcesConfig
 from tuner.study.spec import FILE, StudySpec, load_study, thawed
 from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures
 

@@ -24,14 +24,8 @@ from trainables.config import (
     TrainingConfig,
     canonical_json,
 )
-from tuner.spec import (
-    ResourcesConfig,
-    RunSpec,
-    SamplerConfig,
-    SchedulerConfig,
-    load_preset,
-    merged,
-)
+from tuner.spec import RunSpec, load_preset, merged
+from tuner.spec_sections import ResourcesConfig, SamplerConfig, SchedulerConfig
 
 PRESETS = Path(__file__).parent / "presets"
 FILE = "study.json"

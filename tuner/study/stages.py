@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from search_spaces.space import Space
-from tuner.spec import RunSpec, StudyRef
+from tuner.spec import RunSpec
+from tuner.spec_sections import StudyRef
 from tuner.study.spec import StudySpec, run_spec
 
 Stage = Literal["pilot", "census", "search", "confirm"]

@@ -1,0 +1,111 @@
+"""The sections of a run's specification: who proposes, who stops, what may be spent and held."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+
+from search_spaces.model import Section, UserError
+from tuner.rungs import Halving, MedianStopping, build_stopping
+
+
+class SamplerConfig(Section):
+    """Who proposes configurations."""
+
+    name: Literal["tpe", "random", "gp", "cmaes", "grid", "sobol"] = "tpe"
+    """How configurations are proposed; all are Optuna's samplers."""
+    startup_trials: int = Field(10, ge=1)
+    """Ended trials before `tpe`, `gp` or `cmaes` begin to learn; until then they draw at random.
+    `tpe` counts stopped trials too, the others only completed ones."""
+
+
+class SchedulerConfig(Section):
+    """Which trials are stopped early."""
+
+    name: Literal["asha", "median", "none"] = "asha"
+    """`asha`: asynchronous successive halving; `median`: below the others' median; `none`."""
+    reduction: int = Field(3, ge=2, le=16)
+    """`asha`: one of so many trials survives a rung, and rungs lie a factor of this apart."""
+    first_rung: int | None = Field(None, ge=1)
+    """Epoch of the first judgement; empty chooses from epochs and reduction."""
+    brackets: int = Field(1, ge=1, le=16)
+    """`asha`: Hyperband brackets. Each trial is drawn into one, by seed; bracket s, counted from 0,
+    judges from the s-th rung on, one more than there are rungs stops nobody."""
+    before_injection: bool | Literal["auto"] = False
+    """Judge a periodic trial also at rungs before its first injected epoch, when its score says
+    nothing of its interval; needs fresh seeds: until then trials of one seed are the same. `auto`,
+    which all presets set: where seeds are fresh."""
+    audit: float = Field(0.0, ge=0, le=1)
+    """Share of trials, drawn by seed, that are never stopped, to estimate what stopping costs."""
+
+    def judges_clean(self, fresh: bool) -> bool:
+        """Return whether trials are judged before their first injection, if seeds are `fresh`."""
+        return fresh if self.before_injection == "auto" else self.before_injection
+
+    def build(self, max_epochs: int, key: str) -> Halving | MedianStopping | None:
+        """Return the rule for trials of so many epochs; `key` decides who is in which bracket."""
+        return build_stopping(
+            self.name, max_epochs, self.reduction, self.first_rung, self.brackets, key
+        )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later fields at their defaults: earlier runs and studies keep their digests."""
+        values: dict[str, Any] = rest(self)
+        for name, default in (("brackets", 1), ("before_injection", False)):
+            if values.get(name) == default:
+                del values[name]
+        return values
+
+
+class BudgetConfig(Section):
+    """What a run may spend before it stops asking for trials; running trials finish."""
+
+    trials: int | None = Field(None, ge=1, le=1_000_000)
+    """Trials to train."""
+    epochs: int | None = Field(None, ge=1, le=1_000_000_000)
+    """Epochs to train, over all trials."""
+    gpu_hours: float | None = Field(None, gt=0, le=100_000)
+    """Slot-hours: hours × fraction of a GPU held (on a CPU: hours × cores held)."""
+    wall_hours: float | None = Field(None, gt=0, le=100_000)
+    """Hours since the run started, without the time it was stopped."""
+
+
+class ResourcesConfig(Section):
+    """What one trial holds, and how many run at once. Changes no number of a trial."""
+
+    gpus_per_trial: float | None = Field(None, ge=0, le=1)
+    """Fraction of a GPU; must divide 1. Empty: 1 where the cluster has GPUs, else 0."""
+    cpus_per_trial: int = Field(1, ge=1)
+    """CPU cores reserved; a CPU trial computes with one thread."""
+    concurrency: int | None = Field(None, ge=1)
+    """Trials at once; empty fills the machine."""
+    address: str | None = None
+    """Ray cluster to join; empty starts one for this run."""
+    share: bool | None = None
+    """Train only once what trials have in common. By default where they have seeds in common."""
+    trunks: str | None = None
+    """Folder of shared epochs that several runs may use; by default each has its own, until it
+    finishes."""
+    trunks_gb: float = Field(10.0, gt=0, le=1_000_000)
+    """What shared epochs may take on the disk, in GB; what was used longest ago goes first."""
+    retries: int = Field(2, ge=0, le=100)
+    """How often a crashed trial continues from its last epoch before it counts as crashed."""
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _divides_one(cls, value: float | None) -> float | None:
+        if value and abs(round(1 / value) - 1 / value) > 1e-9:
+            raise UserError("must divide 1, such as 1, 0.5 or 0.25")
+        return value
+
+
+class StudyRef(Section):
+    """The study that a run is a part of."""
+
+    name: str
+    digest: str
+    """SHA-256 of the study's specification."""
+    stage: Literal["pilot", "census", "search", "confirm"]
+    """What the run is for."""
