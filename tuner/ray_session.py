@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from search_spaces.model import UserError
+from tuner.folders import writable
 from tuner.provenance import gpus
 from tuner.spec_sections import ResourcesConfig
 
@@ -51,8 +52,11 @@ def check_before_start(resources: ResourcesConfig) -> None:
     Raises
     ------
     UserError
-        If nobody answers at the address, or this machine has too few CPU cores or GPUs.
+        If nobody answers at the address, this machine has too few CPU cores or GPUs, or the folder
+        of shared epochs cannot be written to.
     """
+    if resources.trunks is not None:
+        writable(Path(resources.trunks), "--trunks")
     if resources.address is not None:
         closed = nobody_listens(resources.address)
         if closed is not None:

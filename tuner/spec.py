@@ -168,8 +168,8 @@ class RunSpec(Model):
     @property
     def shares(self) -> bool:
         """Whether trials share the epochs that they have in common."""
-        share = self.resources.share
-        return self.seeds != "fresh" if share is None else share
+        share, given = self.resources.share, self.resources.trunks is not None
+        return (given or self.seeds != "fresh") if share is None else share
 
     @property
     def digest(self) -> str:

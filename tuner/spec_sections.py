@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from search_spaces.model import Section, UserError
 from tuner.rungs import Halving, MedianStopping, build_stopping
@@ -84,7 +90,8 @@ class ResourcesConfig(Section):
     address: str | None = None
     """Ray cluster to join; empty starts one for this run."""
     share: bool | None = None
-    """Train only once what trials have in common. By default where they have seeds in common."""
+    """Train only once what trials have in common. By default where they have seeds in common, or
+    where `trunks` is given."""
     trunks: str | None = None
     """Folder of shared epochs that several runs may use; by default each has its own, until it
     finishes."""
@@ -99,6 +106,13 @@ class ResourcesConfig(Section):
         if value and abs(round(1 / value) - 1 / value) > 1e-9:
             raise UserError("must divide 1, such as 1, 0.5 or 0.25")
         return value
+
+
+    @model_validator(mode="after")
+    def _trunks_are_shared(self) -> Self:
+        if self.trunks is not None and self.share is False:
+            raise UserError("trunks needs sharing, but share is off; leave one of the two out")
+        return self
 
 
 class StudyRef(Section):

@@ -450,6 +450,7 @@ def test_sharing_that_may_change_bits_is_called_so(tmp_path: Path) -> None:
         ({"seeds": "fixed"}, True),
         ({"seeds": 3}, True),
         ({"seeds": 3, "resources": {"share": False}}, False),
+        ({"resources": {"trunks": "/somewhere"}}, True),
     ],
 )
 def test_trials_share_by_default_where_they_have_seeds_in_common(
