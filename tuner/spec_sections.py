@@ -107,7 +107,6 @@ class ResourcesConfig(Section):
             raise UserError("must divide 1, such as 1, 0.5 or 0.25")
         return value
 
-
     @model_validator(mode="after")
     def _trunks_are_shared(self) -> Self:
         if self.trunks is not None and self.share is False:

@@ -78,16 +78,17 @@ def facts(run: Run, index: int) -> Facts:
 def _sharing(run: Run) -> list[tuple[str, str]]:
     """Return what sharing saved, and whether it may have changed a bit; nothing if none did."""
     rows = [trial.row for trial in run.trials]
-    kinds = sorted({row.sharing for row in rows if row.sharing is not None})
+    kinds = {row.sharing for row in rows if row.sharing is not None}
     if not kinds:
         return []
+    exact = "bit for bit" if kinds == {"shared"} else "not bit-reproducible on this device"
     saved = sum(row.stand_alone_epochs - row.as_run_epochs for row in rows)
     hours = sum(row.saved_slot_s for row in rows) / 3600
     return [
         (
             "Shared epochs",
             f"{saved} taken over from other trials, which saved {hours:.4g} {run.slot_unit};"
-            f" {' and '.join(kinds)}",
+            f" {exact}",
         )
     ]
 
