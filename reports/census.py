@@ -170,7 +170,7 @@ def read_census(folders: Sequence[Path]) -> Census:
             spec = validated(RunSpec, run.spec, f"run {run.name}")
             _check_census(run, spec, found[0] if found else None)
             images = int(run.data["images"]["train"])
-            steps = max(1, images // spec.training.batch_size)
+            steps = spec.training.steps_per_epoch(images)
             curves += [_curve(record, trial, steps) for trial in trials if trial.state in ENDED]
         found.append((run, spec))
         left = sum(trial.state not in ENDED for trial in trials)

@@ -128,6 +128,10 @@ class TrainingConfig(Section):
     """An epoch's mean training loss above this counts as diverged. Empty: only a loss or weight
     that is not finite does, because injection raises the loss on purpose."""
 
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the optimiser steps of an epoch over so many training images."""
+        return max(1, images // self.batch_size)
+
 
 class DataConfig(Section):
     """Which images, and how they are packed. Two equal configurations give equal pixels."""
@@ -215,11 +219,13 @@ SECTIONS: dict[str, type[Model]] = {
 
 
 METHOD_KNOBS = {
-    "periodic": ("T", "interval_unit", "position", "stages", "evaluation"),
-    "dynamic": ("Constant", "w_init", "w_per", "w_mean", "divide_by", "gradient", "position",
-                "stages", "evaluation"),
+    "periodic": ("T", "position", "stages", "interval_unit", "evaluation"),
+    "dynamic": ("position", "stages", "evaluation", "Constant", "w_init", "w_per", "w_mean",
+                "divide_by", "gradient"),
 }  # fmt: skip
 """What each method of injection reads; without injection none of it is read."""
+DROPOUT_KNOBS = ("dropout_rate", "dropout_site", "dropout_kind")
+"""What dropout reads."""
 
 
 def knob_section(name: str) -> str | None:

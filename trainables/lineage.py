@@ -14,23 +14,16 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from trainables.config import TrainingConfig, TrialConfig, canonical_json
+from trainables.config import (
+    DROPOUT_KNOBS,
+    METHOD_KNOBS,
+    TrainingConfig,
+    TrialConfig,
+    canonical_json,
+)
 from trainables.schedule import injects
 
 ADAM = ("beta1", "beta2", "eps")
-DROPOUT = ("dropout_rate", "dropout_site", "dropout_kind")
-DYNAMIC = (
-    "position",
-    "stages",
-    "evaluation",
-    "Constant",
-    "w_init",
-    "w_per",
-    "w_mean",
-    "divide_by",
-    "gradient",
-)
-PERIODIC = ("position", "stages", "evaluation")
 
 
 class Fact(NamedTuple):
@@ -121,11 +114,11 @@ def _injection(trial: TrialConfig, steps_per_epoch: int) -> Iterator[tuple[int, 
     values = injection.model_dump(mode="json")
     values["evaluation"] = injection.evaluated
     if injection.dropout_rate > 0:
-        for name in DROPOUT:
+        for name in DROPOUT_KNOBS:
             yield 1, name, values[name]
     if injection.method == "dynamic":  # AutoReLU stands in the network from the first step on
         yield 1, "method", "dynamic"
-        for name in DYNAMIC:
+        for name in METHOD_KNOBS["dynamic"]:
             yield 1, name, values[name]
     if injection.method != "periodic":
         return
@@ -140,5 +133,6 @@ def _injection(trial: TrialConfig, steps_per_epoch: int) -> Iterator[tuple[int, 
         for epoch in changes:
             yield epoch, "injected", flags[epoch]
         first = changes[0] if changes else trial.epochs + 1
-    for name in PERIODIC:
-        yield first, name, values[name]
+    for name in METHOD_KNOBS["periodic"]:
+        if name not in ("T", "interval_unit"):  # told above, by what follows from them
+            yield first, name, values[name]

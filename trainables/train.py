@@ -91,7 +91,7 @@ class Trial:
             DeviceSplit(data.split(name, limit), self._device)
             for name in ("train", "validation", "test")
         )
-        self.steps_per_epoch = max(1, len(self._train_split) // config.training.batch_size)
+        self.steps_per_epoch = config.training.steps_per_epoch(len(self._train_split))
         self._facts = lineage(config, self.steps_per_epoch)
         # Measured with one thread of an AMD EPYC (Zen 5), 48 px, batch 64, all arms: channels last
         # trains networks of width 8 and 16 1.2x faster, width 64 as fast.

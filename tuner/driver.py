@@ -71,7 +71,7 @@ class Driver:
         self.spec, self.record, self.search, self.stopping = spec, record, search, stopping
         self.folder, self.train_images, self.slot_fraction = folder, train_images, slot_fraction
         self.budget, self.clock = budget, clock
-        self.seeds_each = spec.seeds if isinstance(spec.seeds, int) else 1
+        self.seeds_each = spec.seeds_each
         self.board = TensorBoard(folder / "tensorboard")
         self.interrupted: str | None = None
         """Why running trials are to stop after their epoch and none is asked for, if so."""
@@ -307,7 +307,7 @@ class Driver:
 
     def _steps(self, trial: TrialConfig) -> int:
         """Return a trial's optimiser steps per epoch."""
-        return max(1, self.train_images // trial.training.batch_size)
+        return trial.training.steps_per_epoch(self.train_images)
 
     def _ending(self, number: int, row: dict[str, Any]) -> tuple[str, str | None] | None:
         """Return the state and reason in which a trial ends on this row, or None."""

@@ -186,8 +186,7 @@ def _finished(record: Record, spec: RunSpec, budget: BudgetConfig, added: bool) 
     run = record.run()
     if run.state != "finished":
         return None
-    seeds = spec.seeds if isinstance(spec.seeds, int) else 1
-    why = spent(budget, record.totals(), upcoming=seeds)
+    why = spent(budget, record.totals(), upcoming=spec.seeds_each)
     if why is None and added:
         return None
     limits = [name for name, limit in budget.model_dump().items() if limit is not None]

@@ -49,7 +49,7 @@ class Forks:
 
     def facts(self, trial: TrialConfig) -> frozenset[Fact]:
         """Return a trial's lineage, with whatever seed."""
-        steps = max(1, self._train_images // trial.training.batch_size)
+        steps = trial.training.steps_per_epoch(self._train_images)
         return lineage(trial.model_copy(update={"seed": 0}), steps)
 
 

@@ -89,7 +89,7 @@ def plan(
     """
     rng = random.Random(spec.seed)
     drawn = [spec.trial(knobs, 0) for knobs in _proposed(spec, rng)]
-    steps = None if images is None else max(1, images // drawn[0].training.batch_size)
+    steps = None if images is None else drawn[0].training.steps_per_epoch(images)
     judged_from = [_judged_from(one, steps) for one in drawn]
     clean_until = [spec.clean_until(one, steps or 1) for one in drawn]
     each_least, each_mean, each_computed = _epochs_a_trial(
@@ -179,7 +179,7 @@ def _brackets(stopping: Halving | MedianStopping | None) -> tuple[dict[str, Any]
 
 def _trials(spec: RunSpec) -> int | None:
     """Return how many trials the budget and a grid allow, in whole configurations."""
-    seeds = spec.seeds if isinstance(spec.seeds, int) else 1
+    seeds = spec.seeds_each
     limits = [] if spec.budget.trials is None else [spec.budget.trials // seeds]
     if spec.sampler.name == "grid":
         from tuner.samplers import grid_points  # imports optuna, which takes a second
@@ -201,7 +201,7 @@ def _epochs_a_trial(
     One counts all epochs of a trial, the other only those that are computed for it.
     """
     epochs = spec.epochs
-    seeds = spec.seeds if isinstance(spec.seeds, int) else 1
+    seeds = spec.seeds_each
     forks = Forks(spec, images or spec.training.batch_size) if spec.shares else None
     count = min(_trials(spec) or SIMULATED_TRIALS, SIMULATED_TRIALS)
     least = mean = computed = 0

@@ -166,6 +166,11 @@ class RunSpec(Model):
         return self.scheduler.build(self.epochs, bracket_key(self.space.name, self.seed))
 
     @property
+    def seeds_each(self) -> int:
+        """How many trials, each with a seed of its own, a configuration is trained in."""
+        return self.seeds if isinstance(self.seeds, int) else 1
+
+    @property
     def shares(self) -> bool:
         """Whether trials share the epochs that they have in common."""
         share, given = self.resources.share, self.resources.trunks is not None

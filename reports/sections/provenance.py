@@ -14,17 +14,13 @@ from typing import Any, NamedTuple
 from reports.figures.chart import Column, Table
 from reports.figures.runs import Run
 from search_spaces.space import ChoiceKnob, Knob
-from trainables.config import InjectionConfig
+from trainables.config import DROPOUT_KNOBS, METHOD_KNOBS, InjectionConfig
 from tuner.cli.formatting import duration
 from tuner.record_schema import TRIAL_STATES
 from tuner.spec import in_effect
 
 PRECISION = "fp32"
 """What trials compute in; `trainables.config.TrainingConfig` has no other."""
-PERIODIC = ("position", "stages", "interval_unit", "evaluation")
-DYNAMIC = ("position", "stages", "evaluation", "Constant", "w_init", "w_per", "w_mean", "divide_by",
-           "gradient")  # fmt: skip
-DROPOUT = ("dropout_rate", "dropout_site", "dropout_kind")
 
 
 class Facts(NamedTuple):
@@ -101,11 +97,9 @@ def reading(run: Run) -> str:
     if not run.trials:
         return "no trial was planned"
     injection = InjectionConfig.model_validate(run.trials[0].row.trial_config["injection"])
-    fields: tuple[str, ...] = {"none": (), "periodic": PERIODIC, "dynamic": DYNAMIC}[
-        injection.method
-    ]
+    fields: tuple[str, ...] = METHOD_KNOBS.get(injection.method, ())
     if injection.dropout_rate > 0:
-        fields += DROPOUT
+        fields += DROPOUT_KNOBS
     values = {name: getattr(injection, name) for name in fields if name not in run.space.knobs}
     if "evaluation" in values:
         values["evaluation"] = injection.evaluated

@@ -160,3 +160,14 @@ def run(
     finally:
         driver.board.close()
         driver.record.close()
+
+
+def run_in_pieces(folder: Path, specification: RunSpec, curve: Curve) -> int:
+    """Run a search that is killed after every few epochs; return how often it was."""
+    killed = 0
+    while True:
+        try:
+            run(folder, specification, curve, events_before_kill=7 + killed % 5)
+            return killed
+        except Killed:
+            killed += 1

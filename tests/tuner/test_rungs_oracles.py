@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from search_spaces.model import UserError
-from tests.tuner.simulation import Killed, run, spec
+from tests.tuner.simulation import run, run_in_pieces, spec
 from tests.tuner.test_driver import content, noisy_curve
 from trainables.config import TrialConfig, with_knobs
 from trainables.schedule import algorithm_1, clean_epochs, first_judged_epoch
@@ -297,14 +297,7 @@ def test_a_single_bracket_leaves_the_digest_as_it_was_before_there_were_brackets
 def test_a_search_with_brackets_that_is_killed_equals_the_undisturbed_one(tmp_path: Any) -> None:
     specification = spec("dropout", scheduler={"brackets": 3, "audit": 0.2}, budget={"trials": 25})
     run(tmp_path / "whole", specification, noisy_curve)
-    killed = 0
-    while True:
-        try:
-            run(tmp_path / "cut", specification, noisy_curve, events_before_kill=7 + killed % 5)
-            break
-        except Killed:
-            killed += 1
-    assert killed > 5
+    assert run_in_pieces(tmp_path / "cut", specification, noisy_curve) > 5
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
     stopping = specification.stopping()
     assert isinstance(stopping, Halving)
