@@ -73,6 +73,7 @@ def main(
         chosen_B = torch.randint(len(images_NCHW), (64,))
         images_BCHW, labels_B = images_NCHW[chosen_B], labels_N[chosen_B]
         network.injection.begin_step(step, epoch=1)
+        network.injection.begin_forward()  # so does the network, again, to the same w
         means = [unit.w.detach().mean().item() for unit in units(network)]
         first = [
             step if seen is None and w < 0 else seen for seen, w in zip(first, means, strict=True)
@@ -89,7 +90,6 @@ def main(
         steering.zero_grad()
         torch.autograd.backward(loss)
         steering.step()
-        network.injection.observe()
     training = TrainingConfig.model_validate(
         {"optimizer": optimizer, "lr": lr, "weight_decay": WEIGHT_DECAY}
     )

@@ -23,7 +23,7 @@ FLOOR = 1e-12
 only to avert a NaN; far above 1e-38, so that neither x·w nor its derivative x/|w| leaves fp32."""
 
 
-def cliff_relu(x: Tensor, Constant: float) -> Tensor:
+def cliff_relu(x: Tensor, Constant: float | Tensor) -> Tensor:
     """Return x where 0 < x < Constant, else 0 (equation 1); NaN stays NaN, as in ReLU.
 
     >>> cliff_relu(torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0]), 1.0)
@@ -55,6 +55,9 @@ class AutoReLU(nn.Module):
         that an optimiser's weight decay acts on w.
     """
 
+    Constant: Tensor
+    """0-d, so that a captured graph serves every value."""
+
     def __init__(
         self,
         num_weights: int,
@@ -65,7 +68,7 @@ class AutoReLU(nn.Module):
     ) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.full((num_weights,), w_init))
-        self.Constant = Constant
+        self.register_buffer("Constant", torch.tensor(Constant), persistent=False)
         self.divide_by = divide_by
         self.gradient = gradient
         self.clean = False
@@ -78,7 +81,7 @@ class AutoReLU(nn.Module):
         return cliff_relu(x_BCHW * w, self.Constant) / divisor
 
     def extra_repr(self) -> str:
-        return f"{self.w.numel()}, Constant={self.Constant}, divide_by={self.divide_by}"
+        return f"{self.w.numel()}, Constant={self.Constant.item():g}, divide_by={self.divide_by}"
 
 
 class _ZeroGradient(torch.autograd.Function):

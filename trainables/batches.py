@@ -1,9 +1,4 @@
-"""Images on their way into a network: gathered, augmented and normalised batch by batch.
-
-Images stay uint8 until they are on the device, a quarter of the bytes to copy. On a GPU a split is
-resident where it fits; else, and on a CPU, batches are gathered from the memory map that all
-trials of a machine share through the page cache.
-"""
+"""What happens to images on their way into a network: order, augmentation and normalisation."""
 
 # N images of a split, B batch, C channels, H height, W width (pixels)
 
@@ -16,13 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainables.data.packed import PackedData, Split
+from trainables.data.packed import PackedData
 from trainables.seeds import Purpose, derived_seed
 
 CHUNK = 4096
 """Images handled at once where a whole split is walked, to bound memory."""
-RESIDENT_SHARE = 0.5
-"""A split stays on the GPU if it takes at most this share of the memory that is free there."""
 
 
 class ChannelStatistics(NamedTuple):
@@ -133,49 +126,6 @@ def augmented(images_BCHW: Tensor, how: Augmentation) -> Tensor:
     ]
 
 
-class DeviceSplit:
-    """One split, ready to hand out batches on a device.
-
-    Parameters
-    ----------
-    split : Split
-        uint8 images and int64 labels, memory-mapped.
-    device : torch.device
-    """
-
-    def __init__(self, split: Split, device: torch.device) -> None:
-        self.labels = torch.from_numpy(np.array(split.labels_B))
-        self._host_NCHW = split.images_BCHW
-        self._resident_NCHW: Tensor | None = None
-        self._device = device
-        if device.type == "cuda":
-            free_bytes, _ = torch.cuda.mem_get_info(device)
-            if self._host_NCHW.nbytes <= RESIDENT_SHARE * free_bytes:
-                self._resident_NCHW = _uploaded(self._host_NCHW, device)
-        self._labels_N = self.labels.to(self.index_device)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def index_device(self) -> torch.device:
-        """Where `take` wants its positions."""
-        return torch.device("cpu") if self._resident_NCHW is None else self._device
-
-    def take(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return uint8 images (B, C, H, W) and labels (B) on the device, without waiting for it."""
-        labels_B = self._labels_N[positions_B]
-        if self._resident_NCHW is not None:
-            return self._resident_NCHW[positions_B], labels_B
-        images_BCHW = torch.from_numpy(self._host_NCHW[positions_B.numpy()])
-        if self._device.type == "cuda":
-            return (
-                images_BCHW.pin_memory().to(self._device, non_blocking=True),
-                labels_B.pin_memory().to(self._device, non_blocking=True),
-            )
-        return images_BCHW, labels_B
-
-
 class Normaliser:
     """Turns pixels into zero-mean, unit-variance fp32 in the network's memory format."""
 
@@ -190,12 +140,3 @@ class Normaliser:
         """Return (images − mean) / std as fp32 (B, C, H, W)."""
         pixels_BCHW = images_BCHW.to(torch.float32, memory_format=self._layout)
         return pixels_BCHW.sub_(self._mean_C11).div_(self._std_C11)
-
-
-def _uploaded(images_NCHW: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Copy to the device in chunks, so that the host never holds a second copy of a split."""
-    resident_NCHW = torch.empty(images_NCHW.shape, dtype=torch.uint8, device=device)
-    for start in range(0, len(images_NCHW), CHUNK):
-        chunk = torch.from_numpy(np.array(images_NCHW[start : start + CHUNK]))
-        resident_NCHW[start : start + CHUNK].copy_(chunk)
-    return resident_NCHW

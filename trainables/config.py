@@ -95,7 +95,7 @@ class InjectionConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How weights are learned (paper section 4.2); fp32 throughout."""
+    """How weights are learned (paper section 4.2)."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """`adam` adds weight decay to the gradient (L2), as the paper; `adamw` decouples it."""
@@ -124,6 +124,10 @@ class TrainingConfig(Section):
     augment: Literal["none", "flip", "flip_shift"] = "none"
     """`flip`: mirror with probability ½; `flip_shift`: also shift by up to 1/12 of the side.
     The paper names none."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """`fp32`, the reference; `tf32`: products and convolutions of a GPU round their factors to 10
+    bits; `bf16`: the network computes in bfloat16 (autocast), weights and optimiser in fp32. Both
+    change AutoReLU's rounding, which drives w."""
     max_loss: float | None = Field(None, gt=0)
     """An epoch's mean training loss above this counts as diverged. Empty: only a loss or weight
     that is not finite does, because injection raises the loss on purpose."""

@@ -63,7 +63,6 @@ class Injection(nn.Module):
 
     def __init__(self, config: InjectionConfig, units: dict[str, AutoReLU]) -> None:
         super().__init__()
-        self.config = config
         self._names = list(units)
         self._units = list(units.values())  # a plain list: the blocks own these modules
         for name, value in {
@@ -73,15 +72,23 @@ class Injection(nn.Module):
             "_floored_U": torch.zeros(len(units), dtype=torch.int64),
         }.items():
             self.register_buffer(name, value, persistent=False)
+        self.start(config)
+
+    def start(self, config: InjectionConfig) -> None:
+        """Prepare for a trial whose injection has other values, such as T, in the same places.
+
+        What lies in buffers is set by whoever sets the network's.
+        """
+        self.config = config
         self._num_steps = 0
         self._num_injected = 0
         self._injecting = False
 
     def begin_step(self, step: int, epoch: int) -> None:
-        """Prepare a training forward.
+        """Count a training step and, in the periodic method, set its sign by Algorithm 1.
 
-        Periodic: set the sign of Algorithm 1. Dynamic: set every w to its mean (paper section
-        3.2.1, step 2). No call waits for the device.
+        It is the host's part of a step, before the forward or the replay of a captured one, and
+        does not wait for the device.
 
         Parameters
         ----------
@@ -97,7 +104,8 @@ class Injection(nn.Module):
             self.sign.fill_(-1.0 if self._injecting else 1.0)
         elif self.config.method == "dynamic":
             self._set_clean(False)
-            self._average()
+        self._num_steps += 1
+        self._num_injected += self._injecting
 
     def begin_evaluation(self) -> None:
         """Prepare for validation or test; the next `begin_step` undoes it. Changes no weight."""
@@ -107,13 +115,23 @@ class Injection(nn.Module):
         elif self.config.method == "dynamic":
             self._set_clean(clean)
 
-    def observe(self) -> None:
-        """Count the training step that `begin_step` began, without waiting for the device."""
-        self._num_steps += 1
-        self._num_injected += self._injecting
-        if self._units:
-            self._negative_U += self._used_U < 0
-            self._floored_U += self._used_U.abs() < FLOOR
+    @torch.no_grad()
+    def begin_forward(self) -> None:
+        """Set every w to its mean (paper section 3.2.1, step 2), and count which are negative.
+
+        It is the device's part of a training step; the network's forward calls it.
+        """
+        if not self._units:
+            return
+        weights: list[Tensor] = [unit.w for unit in self._units]
+        if self.config.w_mean == "network":  # over all values, so wide units count for more
+            self._used_U.copy_(torch.cat(weights).mean())
+        else:
+            self._used_U.copy_(torch.stack([w.mean() for w in weights]))
+        for w, mean in zip(weights, self._used_U, strict=True):
+            w.copy_(mean)
+        self._negative_U += self._used_U < 0
+        self._floored_U += self._used_U.abs() < FLOOR
 
     def epoch_report(self) -> EpochReport:
         """Return what was observed since the last report, and start anew. Waits for the device."""
@@ -141,16 +159,6 @@ class Injection(nn.Module):
         self._floored_U.zero_()
         self._num_steps = self._num_injected = 0
         return {"injected_share": share, "units": units}
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        weights: list[Tensor] = [unit.w for unit in self._units]
-        if self.config.w_mean == "network":  # over all values, so wide units count for more
-            self._used_U.copy_(torch.cat(weights).mean())
-        else:
-            self._used_U.copy_(torch.stack([w.mean() for w in weights]))
-        for w, mean in zip(weights, self._used_U, strict=True):
-            w.copy_(mean)
 
     def _set_clean(self, clean: bool) -> None:
         for unit in self._units:

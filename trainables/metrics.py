@@ -1,6 +1,6 @@
 """Accuracy and macro-F1 from a confusion matrix; numpy only."""
 
-# N images, K classes
+# K classes
 
 from __future__ import annotations
 
@@ -10,20 +10,8 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 
 
-def confusion(true_N: Counts, predicted_N: Counts, num_classes: int) -> Counts:
-    """Return how often each true class (row) was predicted as each class (column).
-
-    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    cells_N = true_N * num_classes + predicted_N
-    counts = np.bincount(cells_N, minlength=num_classes * num_classes)
-    return counts.reshape(num_classes, num_classes)
-
-
 def accuracy(confusion_KK: Counts) -> float:
-    """Return the share of images predicted as their true class."""
+    """Return the share of images predicted as their true class (row: true, column: predicted)."""
     return float(np.trace(confusion_KK) / confusion_KK.sum())
 
 

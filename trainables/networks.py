@@ -216,6 +216,8 @@ class InjectedResNet(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.training:
+            self.injection.begin_forward()
         out = self.maxpool(self.relu(self.bn1(self.conv1(x_BCHW))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:

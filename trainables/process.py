@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import Literal
 
 import torch
 
+Precision = Literal["fp32", "tf32", "bf16"]
 
-def prepare_process(device: str) -> None:
-    """Make this process compute reproducibly, in true fp32, for a `device` such as "cpu".
 
-    `Trial` does this itself; call it earlier where other torch code runs first.
+def prepare_process(device: str, precision: Precision = "fp32") -> None:
+    """Make this process compute reproducibly, for a `device` such as "cpu".
+
+    `Trial` does this itself; call it earlier where other torch code runs first. With `bf16` the
+    rest, such as the optimiser, stays in true fp32; see `autocast`.
     """
     # Two threads on busy cores were 2 to 3 times slower than one, and sums depend on their number.
     torch.set_num_threads(1)
-    # No TF32, in products and convolutions.
-    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    # Products and convolutions: no TF32 unless it is asked for.
+    torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"  # type: ignore[attr-defined]
     # With benchmark, cuDNN would choose algorithms by timing them, differently in every process.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -26,6 +30,16 @@ def prepare_process(device: str) -> None:
     # (`use_deterministic_algorithms` does the same, but takes a second to import a compiler.)
     torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context of a forward pass and its loss; without `bf16` it changes nothing."""
+    return torch.autocast(
+        device.type,
+        torch.bfloat16,
+        enabled=precision == "bf16",
+        cache_enabled=False,  # a captured graph must cast the weights anew in every replay
+    )
 
 
 def numerics(device: torch.device) -> list[str]:

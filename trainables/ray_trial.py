@@ -9,7 +9,6 @@ is at least once; the driver drops what it knows.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import time
@@ -79,15 +78,12 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def cleanup(self) -> None:
-        """Release the trial's memory, also on the GPU."""
+        """Give the trial's network and memory to the next one in this process."""
         if self._trunk is not None:
             self._trunk.release()
+        if self._trial is not None:
+            self._trial.close()
         self._trial = self._trunk = None
-        gc.collect()
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     def _advance(self) -> list[EpochRow]:
         """Take over what others have computed, or train an epoch; return the new rows."""

@@ -7,7 +7,7 @@ buffers, optimiser, learning-rate schedule and the rows so far, and nothing else
 interrupted and uninterrupted training, in a fresh or a used process, agree bit for bit.
 """
 
-# B batch, C channels, H height, W width (pixels), K classes, P all weights, N images of an epoch
+# P all weights
 
 from __future__ import annotations
 
@@ -15,36 +15,21 @@ import hashlib
 import json
 import math
 import time
-import warnings
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch import Tensor
 
-from trainables.batches import (
-    DeviceSplit,
-    Normaliser,
-    augmented,
-    draw_augmentation,
-    training_order,
-    training_statistics,
-)
 from trainables.config import TrialConfig, canonical_json
 from trainables.data.packed import PackedData
-from trainables.evaluate import evaluate
 from trainables.lineage import history_digest, lineage
-from trainables.networks import build_network
-from trainables.optimizers import build_optimizer, build_schedule
+from trainables.networks import InjectedResNet
 from trainables.process import numerics, prepare_process
+from trainables.rig import Trained
+from trainables.rig_pool import give_back, lease
 from trainables.rows import EpochRow
-from trainables.seeds import derived_seed
 from trainables.state import FORMAT, CheckpointMismatch, read_state, write_state, write_weights
-
-CHECK_EVERY = 50
-"""Steps between checks that the loss is finite; each waits for the device once."""
 
 
 class Trial:
@@ -58,6 +43,8 @@ class Trial:
         Images used per split; None is all.
     device : str, default "cpu"
         A torch device, such as "cuda".
+    graphs : bool, default True
+        Whether a GPU replays captured steps; the numbers are the same without.
 
     Attributes
     ----------
@@ -75,9 +62,14 @@ class Trial:
     """
 
     def __init__(
-        self, config: TrialConfig, data: PackedData, limit: int | None, device: str = "cpu"
+        self,
+        config: TrialConfig,
+        data: PackedData,
+        limit: int | None,
+        device: str = "cpu",
+        graphs: bool = True,
     ) -> None:
-        prepare_process(device)
+        prepare_process(device, config.training.precision)
         self.config = config
         self.epoch = 0
         self.history: list[EpochRow] = []
@@ -86,25 +78,20 @@ class Trial:
         self.device_name = torch.cuda.get_device_name(self._device) if on_gpu else device
         self._fingerprint = data.used_fingerprint(limit)
         self._numerics = numerics(self._device)
-        self._side, self._num_classes = data.size, len(data.classes)
-        self._train_split, self._val_split, self._test_split = (
-            DeviceSplit(data.split(name, limit), self._device)
-            for name in ("train", "validation", "test")
-        )
-        self.steps_per_epoch = config.training.steps_per_epoch(len(self._train_split))
+        self._rig = lease(config, data, limit, self._device, graphs)
+        self.steps_per_epoch = self._rig.steps_per_epoch
         self._facts = lineage(config, self.steps_per_epoch)
-        # Measured with one thread of an AMD EPYC (Zen 5), 48 px, batch 64, all arms: channels last
-        # trains networks of width 8 and 16 1.2x faster, width 64 as fast.
-        layout = torch.contiguous_format if on_gpu else torch.channels_last
-        self._normalise = Normaliser(training_statistics(data, limit), self._device, layout)
-        torch.manual_seed(
-            derived_seed(config.seed, 0, "weights")
-        )  # drawn on the CPU for any device
-        network = build_network(config.network, config.injection, data.channels, self._num_classes)
-        self.network = network.to(self._device, memory_format=layout)  # type: ignore[call-overload]
-        self._optimizer = build_optimizer(self.network, config.training)
-        self._schedule = build_schedule(self._optimizer, config.training, config.epochs)
         self._best_digest: str | None = None
+
+    def close(self) -> None:
+        """Give network, optimiser and captured steps to the next trial; this one is over."""
+        give_back(self._rig)
+        del self._rig
+
+    @property
+    def network(self) -> InjectedResNet:
+        """The network, with the weights as they are now."""
+        return self._rig.network
 
     @property
     def diverged(self) -> bool:
@@ -120,17 +107,17 @@ class Trial:
         """Train and evaluate the next epoch; append its row to `history` and return it."""
         assert not self.finished
         epoch = self.epoch + 1
-        lr = self._optimizer.param_groups[0]["lr"]
+        lr = self._rig.rate.value
         before_P = self._weights()
         started = time.perf_counter()
-        trained = self._train(epoch)
+        trained = self._rig.train(epoch)
         after_P = self._weights()
         update_norm, weight_norm = _norm(after_P - before_P), _norm(after_P)
         train_s = time.perf_counter() - started
         observed = self.network.injection.epoch_report()
         reason = self._divergence(epoch, trained, weight_norm)
         if reason is None:
-            validation = evaluate(self.network, self._val_split, self._normalise, self._num_classes)
+            validation = self._rig.validate()
             if not validation.finite:
                 reason = f"validation loss was not finite in epoch {epoch}"
         best = self.history[-1] if self.history else None
@@ -161,10 +148,10 @@ class Trial:
             row["train_loss"], row["train_accuracy"] = trained.loss, trained.accuracy
             row["val_loss"], row["val_f1"], row["val_accuracy"] = validation
             if best is None or row["val_f1"] > best["best_val_f1"]:  # a tie keeps the earlier epoch
-                test = evaluate(self.network, self._test_split, self._normalise, self._num_classes)
+                test = self._rig.test()
                 row["test_f1"] = row["best_test_f1"] = test.f1
                 row["best_val_f1"], row["best_epoch"] = row["val_f1"], epoch
-            self._step_schedule(row["val_f1"])
+            self._rig.rate.advance(row["val_f1"])
         row["eval_s"] = time.perf_counter() - started - train_s
         self.epoch = epoch
         self.history.append(row)
@@ -181,9 +168,7 @@ class Trial:
                 "epoch": self.epoch,
                 "history": json.dumps(self.history, allow_nan=False),
                 "best": self._best_digest,
-                "network": self.network.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": self._schedule.state_dict() if self._schedule else None,
+                **self._rig.state(),
             },
         )
 
@@ -212,10 +197,7 @@ class Trial:
                 f"The checkpoint in {folder} is of other data (fingerprint {state['data'][:12]},"
                 f" but got {self._fingerprint[:12]}). Use that data, or another folder."
             )
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        if self._schedule is not None:
-            self._schedule.load_state_dict(state["schedule"])
+        self._rig.restore(state)
         self.epoch, self.history = state["epoch"], json.loads(state["history"])
         self._best_digest = state["best"]
         return True
@@ -266,13 +248,9 @@ class Trial:
                 f"A state after epoch {epoch} is of another training, and cannot be forked from."
             )
         rows: list[EpochRow] = json.loads(state["history"])
-        self.network.load_state_dict(state["network"])
-        moments = {**self._optimizer.state_dict(), "state": state["optimizer"]["state"]}
-        self._optimizer.load_state_dict(moments)
-        with warnings.catch_warnings():  # it misses the optimiser's steps, which others made
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-            for row in rows[self.epoch :]:
-                self._step_schedule(row["val_f1"])
+        self._rig.restore_weights(state)
+        for row in rows[self.epoch :]:
+            self._rig.rate.advance(row["val_f1"])
         self.history += [{**row, "shared": True} for row in rows[self.epoch :]]
         self.epoch, self._best_digest = epoch, state["best"]
 
@@ -284,59 +262,7 @@ class Trial:
         """
         self._best_digest = write_weights(folder, self.network.state_dict())
 
-    def _step_schedule(self, val_f1: float) -> None:
-        """Advance the learning-rate schedule by an epoch."""
-        if isinstance(self._schedule, ReduceLROnPlateau):
-            self._schedule.step(val_f1)
-        elif self._schedule is not None:
-            self._schedule.step()
-
-    def _train(self, epoch: int) -> _Trained:
-        """Train one epoch, or until the loss is seen not to be finite."""
-        config, network = self.config.training, self.network
-        batches = training_order(
-            len(self._train_split),
-            config.batch_size,
-            self.config.seed,
-            epoch,
-            self._train_split.index_device,
-        )
-        augmentation = draw_augmentation(
-            config.augment,
-            sum(map(len, batches)),
-            self._side,
-            self.config.seed,
-            epoch,
-            self._device,
-        )
-        torch.manual_seed(derived_seed(self.config.seed, epoch, "dropout"))
-        network.train()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        correct = torch.zeros((), dtype=torch.int64, device=self._device)
-        num_images = 0
-        for index, positions_B in enumerate(batches):
-            images_BCHW, labels_B = self._train_split.take(positions_B)
-            if augmentation is not None:
-                how = augmentation.batch(num_images, len(positions_B))
-                images_BCHW = augmented(images_BCHW, how)
-            network.injection.begin_step((epoch - 1) * self.steps_per_epoch + index + 1, epoch)
-            logits_BK = network(self._normalise(images_BCHW))
-            loss = cross_entropy(logits_BK, labels_B)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.clip_norm > 0:
-                nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-            self._optimizer.step()
-            network.injection.observe()
-            # Sums stay on the device, which therefore never waits for the host.
-            loss_sum += loss.detach()
-            correct += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
-            num_images += len(positions_B)
-            if (index + 1) % CHECK_EVERY == 0 and not math.isfinite(loss_sum.item()):
-                break
-        return _Trained(loss_sum.item() / (index + 1), correct.item() / num_images, num_images)
-
-    def _divergence(self, epoch: int, trained: _Trained, weight_norm: float) -> str | None:
+    def _divergence(self, epoch: int, trained: Trained, weight_norm: float) -> str | None:
         """Return why the epoch counts as diverged, or None."""
         max_loss = self.config.training.max_loss
         if not math.isfinite(trained.loss):
@@ -350,14 +276,6 @@ class Trial:
     def _weights(self) -> Tensor:
         """Return a copy of all weights as one vector (P)."""
         return torch.cat([weight.detach().reshape(-1) for weight in self.network.parameters()])
-
-
-class _Trained(NamedTuple):
-    """What an epoch's training steps saw."""
-
-    loss: float
-    accuracy: float
-    num_images: int
 
 
 def _norm(values_P: Tensor) -> float:

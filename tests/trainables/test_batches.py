@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from trainables import batches
 from trainables.batches import (
     Augmentation,
     ChannelStatistics,
-    DeviceSplit,
     Normaliser,
     augmented,
     channel_statistics,
@@ -114,25 +112,3 @@ def test_a_batchs_augmentation_is_its_part_of_the_epochs():
     for name in Augmentation._fields:
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.equal(joined, getattr(how, name))
-
-
-def test_a_split_hands_out_the_images_asked_for(data):
-    split = data.split("validation")
-    positions = torch.tensor([5, 0, 23])
-    images, labels = DeviceSplit(split, CPU).take(positions)
-    np.testing.assert_array_equal(images.numpy(), split.images_BCHW[[5, 0, 23]])
-    np.testing.assert_array_equal(labels.numpy(), split.labels_B[[5, 0, 23]])
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("share", [0.5, 0.0], ids=["resident", "copied"])
-def test_a_gpu_gets_the_same_batches_resident_or_copied(data, monkeypatch, share):
-    monkeypatch.setattr(batches, "RESIDENT_SHARE", share)
-    split = DeviceSplit(data.split("train"), torch.device("cuda"))
-    assert (split.index_device.type == "cuda") == (share > 0)
-    for batch in training_order(len(split), 8, 0, 1, split.index_device):
-        images, labels = split.take(batch)
-        on_cpu, cpu_labels = DeviceSplit(data.split("train"), CPU).take(batch.cpu())
-        assert torch.equal(images.cpu(), on_cpu)
-        assert torch.equal(labels.cpu(), cpu_labels)

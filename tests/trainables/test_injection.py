@@ -201,7 +201,6 @@ def test_injected_share_of_a_periodic_epoch_and_a_fresh_start_after_the_report()
     for epoch in (1, 2):
         for step in range(4 * epoch - 3, 4 * epoch + 1):  # injected: 3, 4, 5, not 6, 7, 8
             injection.begin_step(step, epoch)
-            injection.observe()
         injection.begin_evaluation()
         reports.append(injection.epoch_report())
     assert reports == [
@@ -227,7 +226,7 @@ def test_every_w_becomes_the_mean_of_its_unit_or_of_the_network(w_per: str, w_me
             w.uniform_(-1, 1)
     before = [w.detach().double().numpy() for w in parameters]
     together = np.concatenate(before)
-    network.injection.begin_step(1, 1)
+    network.injection.begin_forward()
     assert all(a is b.w for a, b in zip(parameters, units(network), strict=True))
     for values, w in zip(before, parameters, strict=True):
         source = together if w_mean == "network" else values
@@ -261,7 +260,7 @@ def test_evaluation_uses_each_channels_own_w() -> None:
         first.w[0] = -0.5
     network.injection.begin_evaluation()
     assert first.w[0] == -0.5
-    network.injection.begin_step(1, 1)
+    network.injection.begin_forward()
     assert first.w[0].item() == pytest.approx((7 * 0.2 - 0.5) / 8, rel=8 * U)
 
 
@@ -271,8 +270,8 @@ def test_the_report_of_a_dynamic_epoch() -> None:
     for step, values in enumerate(signs, start=1):
         set_w(network, *values)
         network.injection.begin_step(step, 1)
+        network.injection.begin_forward()
         set_w(network, 0.5, -0.5, 0.25, 0.125)  # what the optimiser left
-        network.injection.observe()
     report = network.injection.epoch_report()
     assert report["units"] == [
         {"unit": "layer1.0.bn1", "w": 0.5, "sign": 1, "injecting": 1 / 3, "floor_hits": 0},
@@ -297,7 +296,7 @@ def test_a_step_never_waits_for_the_device(method: str) -> None:
     injection = build(method=method, T=2, w_mean="network").to("meta").injection
     # Meta tensors have no values: reading one raises.
     injection.begin_step(2, 2)
-    injection.observe()
+    injection.begin_forward()
     injection.begin_evaluation()
     with pytest.raises((NotImplementedError, RuntimeError)):
         injection.sign.item()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.metrics import accuracy, confusion, macro_f1
+from trainables.metrics import accuracy, macro_f1
 
 NUM_CLASSES = 4
 pairs = st.lists(
@@ -18,8 +18,10 @@ pairs = st.lists(
 
 
 def matrix(cases: list[tuple[int, int]]) -> np.ndarray:
-    true_N, predicted_N = np.array(cases, dtype=np.int64).T
-    return confusion(true_N, predicted_N, NUM_CLASSES)
+    counts = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    for true, predicted in cases:
+        counts[true, predicted] += 1
+    return counts
 
 
 @given(pairs)
@@ -40,14 +42,6 @@ def test_macro_f1_equals_the_mean_of_f1_from_precision_and_recall(cases):
 def test_accuracy_equals_the_share_of_equal_pairs(cases):
     share = sum(true == predicted for true, predicted in cases) / len(cases)
     assert accuracy(matrix(cases)) == pytest.approx(share, abs=1e-12)
-
-
-@given(pairs)
-def test_confusion_counts_every_pair_in_its_cell(cases):
-    counts = matrix(cases)
-    for true in range(NUM_CLASSES):
-        for predicted in range(NUM_CLASSES):
-            assert counts[true, predicted] == cases.count((true, predicted))
 
 
 def test_a_class_that_is_neither_present_nor_predicted_counts_as_zero():

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.trainables.tiny import tiny_config, tiny_trial, trained
-from trainables import train
 from trainables.evaluate import Evaluation
 from trainables.optimizers import build_optimizer
 
@@ -30,7 +29,8 @@ def test_learning_rates_fall_every_few_epochs(data):
 def test_learning_rates_fall_after_so_many_epochs_without_improvement(data, monkeypatch):
     script = [0.2, 0.3, 0.3, 0.2, 0.4, 0.1, 0.1, 0.1, 0.1]
     trial = tiny_trial(data, schedule="plateau", schedule_step=2, schedule_factor=0.5, epochs=9)
-    monkeypatch.setattr(train, "evaluate", lambda *_: Evaluation(1.0, script[trial.epoch], 0.5))
+    scores = (Evaluation(1.0, f1, 0.5) for f1 in script)
+    monkeypatch.setattr(trial._rig, "validate", lambda: next(scores))
     rates = [row["lr"] / 0.01 for row in trained(trial).history]
     assert rates == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25])
 
@@ -75,11 +75,35 @@ def test_adam_equals_its_published_formula(optimizer):
 
 
 def test_optimisers_get_every_configured_number(data):
-    adam = tiny_trial(data, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.2)._optimizer
+    adam = tiny_trial(data, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.2)._rig._optimizer
     assert isinstance(adam, torch.optim.Adam)
     group = adam.param_groups[0]
     assert (group["lr"], group["betas"], group["eps"]) == (0.01, (0.8, 0.9), 1e-3)
     assert group["weight_decay"] == 0.2
-    sgd = tiny_trial(data, optimizer="sgd", momentum=0.5, weight_decay=0.2)._optimizer
+    sgd = tiny_trial(data, optimizer="sgd", momentum=0.5, weight_decay=0.2)._rig._optimizer
     assert isinstance(sgd, torch.optim.SGD)
     assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["weight_decay"]) == (0.5, 0.2)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_fused_step_on_channels_last_weights_equals_the_unfused_one(optimizer):
+    """Fused CPU kernels walk memory, and would misread a gradient that lies in another order.
+
+    Autograd gives a gradient its weight's order; this fails if that ever changes.
+    """
+    networks = [torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(3, 4, 3)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    config = tiny_config(optimizer=optimizer, weight_decay=0.1).training
+    fused, plain = networks[0].to(memory_format=torch.channels_last), networks[1]
+    rules = [build_optimizer(network, config) for network in (fused, plain)]
+    assert not fused.weight.is_contiguous()
+    for group in rules[1].param_groups:
+        group["fused"] = False
+    for seed in range(3):
+        torch.manual_seed(seed)
+        images = torch.randn(2, 3, 6, 6)
+        for network, rule in zip((fused, plain), rules, strict=True):
+            rule.zero_grad()
+            network(images).square().sum().backward()
+            rule.step()
+    torch.testing.assert_close(fused.weight.contiguous(), plain.weight, rtol=0, atol=1e-5)

@@ -58,7 +58,7 @@ def shared(trial: Trial, folder: Path, the_plan: TrunkPlan, until: int | None = 
 
 def moments(trial: Trial) -> list[dict[str, Any]]:
     """Return what the optimiser will do next: its groups, without the weights' indices."""
-    groups = trial._optimizer.state_dict()["param_groups"]
+    groups = trial._rig.state()["optimizer"]["param_groups"]
     return [{k: v for k, v in group.items() if k != "params"} for group in groups]
 
 
@@ -66,9 +66,7 @@ def assert_same(forked: Trial, alone: Trial) -> None:
     assert digest_of(forked) == digest_of(alone)
     assert moments(forked) == moments(alone)
     assert without_times(forked.history) == without_times(alone.history)
-    assert forked._schedule is None or (
-        forked._schedule.state_dict() == alone._schedule.state_dict()  # type: ignore[union-attr]
-    )
+    assert forked._rig.rate.state_dict() == alone._rig.rate.state_dict()
 
 
 @pytest.fixture(scope="module")

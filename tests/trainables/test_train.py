@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from tests.trainables.tiny import digest_of, tiny_config, tiny_trial, trained, without_times
-from trainables import evaluate, train
-from trainables.evaluate import Evaluation
+from trainables import rig
+from trainables.evaluate import Evaluation, Evaluator
 from trainables.networks import build_network
 from trainables.rows import EpochRow
 from trainables.seeds import derived_seed
@@ -160,14 +160,13 @@ def test_the_score_is_the_best_epochs_and_a_tie_keeps_the_earliest(data, monkeyp
     trial = tiny_trial(data, epochs=6)
     num_tests = 0
 
-    def scripted(network, split, normalise, num_classes):
+    def tested() -> Evaluation:
         nonlocal num_tests
-        if split is trial._test_split:
-            num_tests += 1
-            return evaluation(0.01 * (trial.epoch + 1))
-        return evaluation(script[trial.epoch])
+        num_tests += 1
+        return evaluation(0.01 * (trial.epoch + 1))
 
-    monkeypatch.setattr(train, "evaluate", scripted)
+    monkeypatch.setattr(trial._rig, "validate", lambda: evaluation(script[trial.epoch]))
+    monkeypatch.setattr(trial._rig, "test", tested)
     rows = trained(trial).history
     assert [row["best_val_f1"] for row in rows] == [0.2, 0.5, 0.5, 0.5, 0.6, 0.6]
     assert [row["best_epoch"] for row in rows] == [1, 2, 2, 2, 5, 5]
@@ -198,7 +197,7 @@ def test_clipping_bounds_an_sgd_step_by_lr_times_the_norm(data):
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial_early_in_the_epoch(data, monkeypatch):
-    monkeypatch.setattr(train, "CHECK_EVERY", 2)
+    monkeypatch.setattr(rig, "CHECK_EVERY", 2)
     trial = tiny_trial(data, lr=1e30, optimizer="sgd")
     row = trial.run_epoch()
     assert (row["diverged"], row["reason"]) == (True, "training loss was not finite in epoch 1")
@@ -233,7 +232,7 @@ def test_without_a_maximum_a_high_loss_is_no_divergence(data):
 
 def test_weights_that_stop_being_finite_in_the_last_step_are_divergence(data, monkeypatch):
     trial = tiny_trial(data)
-    step = trial._optimizer.step
+    step = trial._rig._optimizer.step
     calls = iter(range(1, 5))
 
     def spoiled() -> None:
@@ -241,7 +240,7 @@ def test_weights_that_stop_being_finite_in_the_last_step_are_divergence(data, mo
         if next(calls) == 4:
             next(trial.network.parameters()).data[0] = math.inf
 
-    monkeypatch.setattr(trial._optimizer, "step", spoiled)
+    monkeypatch.setattr(trial._rig._optimizer, "step", spoiled)
     row = trial.run_epoch()
     assert row["reason"] == "weights were not finite after epoch 1"
     assert row["weight_norm"] is row["update_norm"] is None
@@ -249,7 +248,7 @@ def test_weights_that_stop_being_finite_in_the_last_step_are_divergence(data, mo
 
 def test_a_validation_loss_that_is_not_finite_is_divergence(data, monkeypatch):
     trial = tiny_trial(data)
-    monkeypatch.setattr(train, "evaluate", lambda *_: evaluation(0.5)._replace(loss=math.nan))
+    monkeypatch.setattr(trial._rig, "validate", lambda: evaluation(0.5)._replace(loss=math.nan))
     row = trial.run_epoch()
     assert row["reason"] == "validation loss was not finite in epoch 1"
     assert row["val_f1"] == 0.0
@@ -270,17 +269,16 @@ def test_evaluation_changes_neither_weights_nor_buffers(data):
     trial.run_epoch()
     before = digest_of(trial)
     for _ in range(2):
-        train.evaluate(trial.network, trial._val_split, trial._normalise, 3)
+        trial._rig.validate()
     assert digest_of(trial) == before
 
 
-def test_evaluation_does_not_depend_on_how_the_split_is_cut(data, monkeypatch):
+def test_evaluation_does_not_depend_on_how_the_split_is_cut(data):
     trial = tiny_trial(data)
     trial.run_epoch()
-    arguments = (trial.network, trial._val_split, trial._normalise, 3)
-    whole = train.evaluate(*arguments)
-    monkeypatch.setattr(evaluate, "BATCH_SIZE", 7)
-    cut = train.evaluate(*arguments)
+    whole = trial._rig.validate()
+    split, normalise = trial._rig._data.validation, trial._rig._normalise
+    cut = Evaluator(trial.network, split.memory(7), normalise, 3)(split)
     assert (cut.f1, cut.accuracy) == (whole.f1, whole.accuracy)
     assert cut.loss == pytest.approx(whole.loss, rel=1e-5)
 

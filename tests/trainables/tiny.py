@@ -49,7 +49,7 @@ def without_times(rows: list[EpochRow]) -> list[dict[str, Any]]:
 
 def digest_of(trial: Trial) -> str:
     """Return a digest of every bit of the weights, buffers and optimiser state."""
-    parts = [trial.network.state_dict(), trial._optimizer.state_dict()["state"]]
+    parts = [trial.network.state_dict(), trial._rig.state()["optimizer"]["state"]]
     tensors = [
         (name, inner, tensor)
         for part in parts

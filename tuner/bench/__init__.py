@@ -1,0 +1,1 @@
+"""`tuner bench`: how fast trials and searches run on this machine, beside what users would write."""
