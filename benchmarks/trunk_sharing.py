@@ -1,17 +1,19 @@
 """What trunk sharing saves: the same searches with and without it, in one go.
 
-    python -m benchmarks.trunk_sharing
+    python -m benchmarks.trunk_sharing --rounds 2
 
 Three searches on the quick preset and one fixed seed: 32 trials of `periodic_T` with TPE and ASHA,
 and the full table of T × position without early stopping, once over every T there is and once over
 the product's own range, up to half the epochs. Epochs are exact. Wall time is that of the driver,
-from the first trial to the last, without Ray's start. Scores are compared epoch by epoch, to the
-last bit, wherever a configuration was trained in both.
+from the first trial to the last, without Ray's start. Rounds alternate (alone, shared, shared,
+alone …), so that a machine whose pace drifts does so for both. Scores are compared epoch by epoch,
+to the last bit, wherever a configuration was trained in both.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ import click
 from tuner.record import Record
 
 HERE = Path(__file__).parent
+SHARING = ("--no-share", "--share")
 SEARCHES = {
     "32 trials of periodic_T, TPE and ASHA": ["--space", "periodic_T", "--trials", "32"],
     "full table, T = 1…12 × position": [
@@ -63,29 +66,45 @@ def same(one: dict[str, list[float]], other: dict[str, list[float]]) -> tuple[in
     return equal, len(both)
 
 
+def row(what: str, costs: dict[str, list[dict[str, float]]], equal: int, of: int) -> str:
+    """Return the table's row: epochs, the median wall time and every round's, equal curves."""
+    cells = [what]
+    for unit, digits in (("epochs", ""), ("wall_seconds", " s")):
+        alone, shared = ([cost[unit] for cost in costs[share]] for share in SHARING)
+        for values in (alone, shared):
+            each = sorted({f"{value:.0f}" for value in values}, key=float)
+            cells.append(f"{statistics.median(values):.0f}{digits}")
+            if len(each) > 1:
+                cells[-1] += f" ({', '.join(each)})"
+        cells.append(f"{statistics.median(shared) / statistics.median(alone):.0%}")
+    return f"| {' | '.join([*cells, f'{equal} of {of}'])} |"
+
+
 @click.command()
 @click.option("--concurrency", default="2", show_default=True, help="Trials at once.")
 @click.option("--seed", default="0", show_default=True, help="Seed of search and trials.")
-def main(concurrency: str, seed: str) -> None:
+@click.option("--rounds", default=1, show_default=True, help="How often each search runs.")
+@click.option("--only", default="", help="Only the searches whose description contains this.")
+def main(concurrency: str, seed: str, rounds: int, only: str) -> None:
     """Run all searches and print a table."""
     click.echo("| search | epochs alone | shared | | wall time alone | shared | | equal curves |")
     click.echo("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as temporary:
-        for number, (what, arguments) in enumerate(SEARCHES.items()):
-            costs, found = [], []
-            for share in ("--no-share", "--share"):
-                name = f"{number}{share}"
-                given = [*arguments, "--concurrency", concurrency, "--seed", seed, share]
-                costs.append(search(Path(temporary), name, given))
-                found.append(curves(Path(temporary) / name))
-            alone, shared = costs
-            equal, of = same(*found)
-            epochs, wall = (shared[unit] / alone[unit] for unit in ("epochs", "wall_seconds"))
-            click.echo(
-                f"| {what} | {alone['epochs']} | {shared['epochs']} | {epochs:.0%} |"
-                f" {alone['wall_seconds']:.0f} s | {shared['wall_seconds']:.0f} s | {wall:.0%} |"
-                f" {equal} of {of} |"
-            )
+    for what, arguments in SEARCHES.items():
+        if only not in what:
+            continue
+        costs: dict[str, list[dict[str, float]]] = {share: [] for share in SHARING}
+        equal = of = 0
+        with tempfile.TemporaryDirectory() as temporary:
+            for number in range(rounds):
+                found = {}
+                for share in SHARING if number % 2 == 0 else reversed(SHARING):
+                    name = f"{number}{share}"
+                    given = [*arguments, "--concurrency", concurrency, "--seed", seed, share]
+                    costs[share].append(search(Path(temporary), name, given))
+                    found[share] = curves(Path(temporary) / name)
+                pairs = same(*(found[share] for share in SHARING))
+                equal, of = equal + pairs[0], of + pairs[1]
+        click.echo(row(what, costs, equal, of))
 
 
 if __name__ == "__main__":
