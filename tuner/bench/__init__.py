@@ -1,1 +1,1 @@
-"""`tuner bench`: how fast trials and searches run on this machine, beside what users would write."""
+"""`tuner bench`: how fast trials and searches run here, beside what users would write."""

@@ -66,7 +66,7 @@ class ImageArray(Dataset[tuple[torch.Tensor, int]]):
         return self._transform(image), self._labels[index]
 
 
-class SlimResNet(ResNet):
+class SlimResNet(ResNet):  # type: ignore[misc]
     """torchvision's ResNet-18 with another width and number of input channels."""
 
     def __init__(self, width: int, channels: int, num_classes: int) -> None:
