@@ -102,7 +102,8 @@ def rule(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         if isinstance(member, str):
             texts.append(member)
         elif get_origin(member) is Literal:
-            texts.append("one of " + ", ".join(str(value) for value in get_args(member)))
+            values = [str(value) for value in get_args(member)]
+            texts.append("one of " * (len(values) > 1) + ", ".join(values))
         elif member in _KINDS:
             texts.append(_KINDS[member] + (bounds if member in (int, float) else ""))
         elif isinstance(member, type) and issubclass(member, BaseModel):

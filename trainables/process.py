@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from search_spaces.model import UserError
+
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -17,6 +19,8 @@ def prepare_process(device: str, precision: Precision = "fp32") -> None:
     `Trial` does this itself; call it earlier where other torch code runs first. With `bf16` the
     rest, such as the optimiser, stays in true fp32; see `autocast`.
     """
+    if precision == "tf32" and device == "cpu":
+        raise UserError("precision tf32 needs a GPU, but the device is cpu; use fp32.")
     # Two threads on busy cores were 2 to 3 times slower than one, and sums depend on their number.
     torch.set_num_threads(1)
     # Products and convolutions: no TF32 unless it is asked for.

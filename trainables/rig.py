@@ -85,7 +85,7 @@ class Rig:
         self._how = draw_augmentation(training.augment, size, data.side, 0, 0, self.device)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._step = Replay(self._train_batch)
+        self._step = Replay(self.train_once)
         self._evaluate = Evaluator(
             self.network,
             data.validation.memory(BATCH_SIZE),
@@ -168,8 +168,8 @@ class Rig:
         torch.manual_seed(derived_seed(config.seed, 0, "weights"))
         return build_network(config.network, config.injection, data.channels, data.num_classes)
 
-    def _train_batch(self) -> None:
-        """Make one optimiser step with the batch in memory."""
+    def train_once(self) -> None:
+        """Make one optimiser step, eagerly, with the batch in memory."""
         images_BCHW, labels_B = self._memory
         if self._how is not None:
             images_BCHW = augmented(images_BCHW, self._how)

@@ -22,7 +22,12 @@ from tuner import provenance, restore
 from tuner.budget import raised, spent
 from tuner.driver import Driver
 from tuner.folders import new_folder
-from tuner.ray_session import check_before_start, check_fits, ray_session
+from tuner.packing import with_packing
+from tuner.ray_session import (
+    check_before_start,
+    check_fits,
+    ray_session,
+)
 from tuner.record import Record, RecordFull
 from tuner.rungs import Stopping
 from tuner.samplers import check_sampler
@@ -76,9 +81,11 @@ def start(
     data = prepared(spec.data, cache, notice)
     if fingerprint is not None:
         _check_fingerprint(data, spec, fingerprint, "The study's other runs were")
+    spec = with_packing(spec, cache, notice)
     notice("Starting Ray …")
     with ray_session(spec.resources) as cluster:
         gpus, concurrency = check_fits(spec.resources, cluster)
+        _check_precision(spec, gpus)
         with _created(folder, spec, data, command) as record:
             search = Search.create(
                 spec.space.resolved(spec.epochs), spec.sampler, spec.seed,
@@ -155,9 +162,11 @@ def resume(
         check_before_start(spec.resources)
         data = prepared(spec.data, cache, notice)
         _check_fingerprint(data, spec, run.data["fingerprint"], f"Run {run.name} was")
+        spec = with_packing(spec, cache, notice)
         notice("Starting Ray …")
         with ray_session(spec.resources) as cluster:
             gpus, concurrency = check_fits(spec.resources, cluster)
+            _check_precision(spec, gpus)
             record.set_budget(budget.model_dump())
             record.set_run("running")
             record.add_event("resume", " ".join(command))
@@ -179,6 +188,12 @@ def resume(
             drive(driver, data, gpus, concurrency, on_ready, notice)
     drop_trunks(folder)
     return folder
+
+
+def _check_precision(spec: RunSpec, gpus: float) -> None:
+    """Refuse what only a GPU can do."""
+    if not gpus and any(trial.training.precision == "tf32" for trial in spec.examples()):
+        raise UserError("precision tf32 needs a GPU, but trials train on CPU cores; use fp32.")
 
 
 def _finished(record: Record, spec: RunSpec, budget: BudgetConfig, added: bool) -> str | None:

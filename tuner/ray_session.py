@@ -58,11 +58,16 @@ def check_before_start(resources: ResourcesConfig) -> None:
     if resources.trunks is not None:
         writable(Path(resources.trunks), "--trunks")
     if resources.address is not None:
+        if resources.gpus_per_trial == "auto":
+            raise UserError(
+                "--gpus-per-trial auto measures on this machine's GPU, so it cannot be used with"
+                " --address; give a fraction, such as 0.5."
+            )
         closed = nobody_listens(resources.address)
         if closed is not None:
             raise UserError(f"Cannot join Ray at --address {resources.address}: {closed}.")
         return
-    check_fits(resources, {"CPU": _local_cpus(), "GPU": _local_gpus()})
+    check_fits(resources, {"CPU": local_cpus(), "GPU": local_gpus()})
 
 
 @contextlib.contextmanager
@@ -97,7 +102,7 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
             folder = Path(tempfile.mkdtemp(prefix=f"tuner-ray-{os.getpid()}-"))
             ray.init(
                 address="local",
-                num_cpus=_local_cpus(),
+                num_cpus=local_cpus(),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -132,9 +137,9 @@ def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[f
         If one trial, or the concurrency asked for, needs more than there is.
     """
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
-    per_trial = resources.gpus_per_trial
-    if per_trial is None:
-        per_trial = 1.0 if gpus else 0.0
+    asked = resources.gpus_per_trial
+    # What `auto` finds is known before Ray is asked; until then, it needs what one trial needs.
+    per_trial = asked if isinstance(asked, float) else 1.0 if gpus else 0.0
     if per_trial > gpus:
         raise UserError(
             f"--gpus-per-trial must be at most {gpus:g}, the GPUs that Ray sees,"
@@ -166,7 +171,7 @@ def remove_leftovers() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _local_gpus() -> int:
+def local_gpus() -> int:
     """Return how many GPUs a Ray of this machine will see."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible in ("", "NoDevFiles", "-1"):  # Ray reads them so
@@ -176,6 +181,7 @@ def _local_gpus() -> int:
     return present if visible is None else min(present, len(visible.split(",")))
 
 
-def _local_cpus() -> int:
+def local_cpus() -> int:
+    """Return how many CPU cores a Ray of this machine will use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, cores or 1)

@@ -141,8 +141,7 @@ class RunSpec(Model):
                 "before_injection needs seeds fresh: until their first injection trials of one seed"
                 f" are the same training, but got seeds {self.seeds}"
             )
-        for corner in _corners(space):
-            self.trial(corner, 0)
+        self.examples()
         return self
 
     def trial(self, knobs: dict[str, Any], seed: int) -> TrialConfig:
@@ -155,6 +154,10 @@ class RunSpec(Model):
             seed=seed,
         )
         return with_knobs(base, {**self.space.fixed, **knobs}, f"space {self.space.name}")
+
+    def examples(self) -> list[TrialConfig]:
+        """Return trials at every end of every range, of seed 0."""
+        return [self.trial(corner, 0) for corner in _corners(self.space.resolved(self.epochs))]
 
     def clean_until(self, trial: TrialConfig, steps_per_epoch: int) -> int:
         """Return the last epoch before its first injection at which a trial may be judged, or 0."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -78,11 +78,15 @@ class BudgetConfig(Section):
     """Hours since the run started, without the time it was stopped."""
 
 
+Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
+
+
 class ResourcesConfig(Section):
     """What one trial holds, and how many run at once. Changes no number of a trial."""
 
-    gpus_per_trial: float | None = Field(None, ge=0, le=1)
-    """Fraction of a GPU; must divide 1. Empty: 1 where the cluster has GPUs, else 0."""
+    gpus_per_trial: Share | Literal["auto"] | None = None
+    """Fraction of a GPU; must divide 1. `auto` trains some trials first to find the fastest. Empty:
+    1 where the cluster has GPUs, else 0."""
     cpus_per_trial: int = Field(1, ge=1)
     """CPU cores reserved; a CPU trial computes with one thread."""
     concurrency: int | None = Field(None, ge=1)
@@ -102,8 +106,8 @@ class ResourcesConfig(Section):
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _divides_one(cls, value: float | None) -> float | None:
-        if value and abs(round(1 / value) - 1 / value) > 1e-9:
+    def _divides_one(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, float) and value and abs(round(1 / value) - 1 / value) > 1e-9:
             raise UserError("must divide 1, such as 1, 0.5 or 0.25")
         return value
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "show": ("tuner.cli.explain", "Explain a search space, or what a run was and found."),
     "spaces": ("tuner.cli.explain", "List the search spaces that come with the product."),
     "data": ("tuner.cli.data", "Pack a data set and say what is in it."),
+    "bench": ("tuner.cli.bench", "Measure how fast trials and searches run here."),
     "doctor": ("tuner.cli.machine", "Check this machine, and say how to mend what is wrong."),
 }
 """Every command with the module that holds it and its one line of help."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import tempfile
@@ -53,9 +54,9 @@ def spec_options(paths: Sequence[str]) -> Callable[[FuncT], FuncT]:
             allowed = rule(field.annotation).removeprefix("one of ")
             metavar = {"a whole number": "N", "a number": "X", "text": "TEXT"}.get(allowed)
             if metavar is None:
-                metavar = (
-                    "[" + allowed.replace(", or a whole number", ", N").replace(", ", "|") + "]"
-                )
+                short = re.sub("a whole number[^,]*", "N", allowed)
+                short = re.sub("a number[^,]*", "X", short)
+                metavar = "[" + short.replace(", or ", "|").replace(", ", "|") + "]"
             option = click.option(FLAGS[path], parameter(FLAGS[path]), metavar=metavar, help=text)
             function = option(function)
         return function

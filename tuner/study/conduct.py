@@ -19,6 +19,7 @@ from tuner.record import Record
 from tuner.record_file import FILE as RECORD
 from tuner.sharing import own_trunks
 from tuner.spec import RunSpec
+from tuner.spec_sections import ResourcesConfig
 from tuner.study.choice import target_of, tuned
 from tuner.study.spec import FILE, StudySpec, thawed
 from tuner.study.stages import StudyRun, before_confirming, confirmations
@@ -127,6 +128,7 @@ def conduct(
         If a run ended before its budget was spent.
     """
     from tuner import engine
+    from tuner.packing import with_packing
     from tuner.ray_session import check_before_start, check_fits, ray_session
 
     runs = check(spec, folder.name)
@@ -135,21 +137,27 @@ def conduct(
     with contextlib.ExitStack() as stack:
 
         @functools.cache
-        def begin() -> None:
-            """Start Ray once for all runs, which takes seconds, and only if one is to run."""
+        def begin() -> ResourcesConfig:
+            """Start Ray once for all runs, which takes seconds, and only if one is to run.
+
+            Return what each trial holds: where that is measured, it is measured once for all arms.
+            """
             with follow(f"study {folder.name}: {spec.title}") as shown:
                 engine.prepared(spec.data, cache, shown.notice)
+                first = runs[0].spec.model_copy(update={"resources": spec.resources})
+                resources = with_packing(first, cache, shown.notice).resources
                 shown.notice("Starting Ray …")
-            check_fits(spec.resources, stack.enter_context(ray_session(spec.resources)))
+            check_fits(resources, stack.enter_context(ray_session(resources)))
             freeze(spec, folder)  # after all that could be refused
+            return resources
 
         def bring_to_end(some: Sequence[StudyRun]) -> None:
             for number, run in enumerate(some, start=1):
                 if state_of(folder / run.name)[0] != "finished":
-                    begin()
+                    held = spec.model_copy(update={"resources": begin()})
                     what = "runs to confirm" if run.stage == "confirm" else "runs"
                     count = f"{number} of {len(some)} {what}"
-                    _run(spec, run, count, folder, cache, command, follow)
+                    _run(held, run, count, folder, cache, command, follow)
 
         bring_to_end(runs)
         replay(spec, folder, jobs, follow)
@@ -185,7 +193,7 @@ def _run(
         else:
             _clear(of)
             engine.start(
-                _with_trunks(run.spec, folder),
+                _with_trunks(run.spec.model_copy(update={"resources": spec.resources}), folder),
                 runs=folder,
                 name=run.name,
                 cache=cache,

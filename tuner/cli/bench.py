@@ -1,0 +1,152 @@
+"""`tuner bench`: how fast this machine trains, beside the loop that a user would write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search_spaces.model import UserError
+from tuner.cli.formatting import as_table
+from tuner.cli.options import Command, cache_option, format_option
+
+PARTS = ("trial", "machine", "search")
+
+
+@click.command("bench", cls=Command)
+@click.option("--quick", is_flag=True, help="Fewer cases and repeats: under a minute on a CPU.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True,
+              help="Only this part; may be repeated. Default: all.")  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+              show_default=True, help="Where trials train.")  # fmt: skip
+@cache_option
+@format_option("table", "json")
+@click.pass_context
+def bench_command(
+    ctx: click.Context, quick: bool, only: tuple[str, ...], device: str, cache: Path, format_: str
+) -> None:
+    """Measure how fast trials and searches run here.
+
+    One trial against a plain PyTorch loop, in turns; how many trials a GPU, or all cores, train
+    at once; and what a search costs beside training. Nothing else should run meanwhile.
+    """
+    from tuner.bench import measure
+
+    device = _device(device)
+    found = measure.about([*ctx.obj])
+    show = format_ == "table"
+    if show:
+        click.echo(_about_line(found, device))
+    chosen, all_cases = only or PARTS, measure.cases(device, quick)
+    if "trial" in chosen:
+        found["one_trial"] = []
+        for case in all_cases:
+            row = measure.one_trial(case, device, cache, quick)
+            found["one_trial"].append(row)
+            if show:
+                click.echo(_trial_lines(row))
+    if "machine" in chosen:
+        if device == "cpu":
+            found["whole_machine"] = [measure.whole_machine(c, cache, quick) for c in all_cases]
+            if show:
+                click.echo(_machine_lines(found["whole_machine"]))
+        found["many_trials"] = measure.many_trials(all_cases[0], device, cache, quick)
+        if show:
+            click.echo(_many_lines(all_cases[0].title, found["many_trials"], device))
+    if "search" in chosen:
+        found["search"] = measure.a_search(cache, quick)
+        if show:
+            click.echo(_search_lines(found["search"]))
+    if not show:
+        click.echo(json.dumps(found, indent=2))
+
+
+def _device(name: str) -> str:
+    from tuner.provenance import gpus
+
+    if name == "auto":
+        return "cuda" if gpus() else "cpu"
+    if name == "cuda" and not gpus():
+        raise UserError("--device cuda needs an NVIDIA GPU, but this machine shows none; use cpu.")
+    return name
+
+
+def _about_line(found: dict[str, Any], device: str) -> str:
+    host, versions = found["host"], found["versions"]
+    what = host["gpus"][0]["name"] if device != "cpu" else host["cpu"]
+    return f"{what}, {found['cores_used']} cores, torch {versions.get('torch')}, {found['date']}"
+
+
+def _rate(rate: dict[str, float]) -> str:
+    return f"{rate['median']:.0f} ({rate['lowest']:.0f} to {rate['highest']:.0f})"
+
+
+def _trial_lines(row: dict[str, Any]) -> str:
+    ways = [("plain loop", "plain"), ("ours, without graphs", "eager"), ("ours", "ours")]
+    table = [
+        {
+            "": title,
+            "images/s": _rate(rate),
+            "ms/step": f"{64_000 / rate['median']:.2f}",
+        }
+        for title, way in ways
+        if (rate := row.get(f"{way}_images_per_s")) is not None
+    ]
+    return (
+        f"\n{row['case']}, one trial, in turns (median, lowest and highest)\n"
+        f"{as_table(table, ['', 'images/s', 'ms/step'])}\n"
+        f"ours is {row['images_per_s_ratio']:.2f} times as fast; a step cannot take less than"
+        f" {row['floor_ms_per_step']:.3g} ms here: {row['floor_share']:.0%} of that pace"
+    )
+
+
+def _machine_lines(rows: list[dict[str, Any]]) -> str:
+    table = [
+        {
+            "all cores busy": row["case"],
+            "plain loop": f"{row['plain_images_per_s_per_core']:.0f}",
+            "ours": f"{row['ours_images_per_s_per_core']:.0f}",
+            "ratio": f"{row['images_per_s_per_core_ratio']:.2f}",
+        }
+        for row in rows
+    ]
+    names = ["all cores busy", "plain loop", "ours", "ratio"]
+    return f"\nImages/s per core\n{as_table(table, names)}"
+
+
+def _many_lines(title: str, rows: list[dict[str, Any]], device: str) -> str:
+    table = [
+        {
+            "at once": str(row["trials_at_once"]),
+            "images/s": _rate(row["images_per_s"]),
+            "trials/h": f"{row['trials_per_hour']:.1f}",
+            "against one": f"{row['one_trial_ratio']:.2f}",
+        }
+        for row in rows
+    ]
+    where = "the cores" if device == "cpu" else f"a GPU, MPS {'on' if rows[0]['mps'] else 'off'}"
+    names = ["at once", "images/s", "trials/h", "against one"]
+    head = f"\nTrials that share {where} ({title}; training alone, sized as {rows[0]['trial']})"
+    return f"{head}\n{as_table(table, names)}"
+
+
+def _search_lines(found: dict[str, Any]) -> str:
+    start = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in found["start_s"].items())
+    lines = [
+        f"\nA search ({found['command']})",
+        f"first training step after {found['to_first_step_s']:.1f} s: {start}",
+    ]
+    overhead = found["overhead"]
+    if overhead is not None:
+        lines.append(
+            f"after each slot's first trial, {overhead['share']:.1%} of the slots' time was not"
+            f" training or evaluation; {overhead['turnover_s']:.2f} s a trial (median of"
+            f" {overhead['trials']})"
+        )
+    lines.append(
+        f"the driver used {found['driver_core_share']:.1%} of a core at"
+        f" {found['results_per_s']:.2f} results/s"
+    )
+    return "\n".join(lines)
