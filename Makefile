@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run study test check format docs clean
+.PHONY: run study test check format docs gpu-check clean
 
 run: $(READY)
 	$(BIN)/tuner run --space periodic_T
@@ -32,6 +32,9 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m tuner.docs
+
+gpu-check: $(READY)
+	$(BIN)/python -m benchmarks.gpu_check $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,104 @@
+"""Everything that needs a GPU, in one go: tests, speed, and one trial of FER2013's size.
+
+    make gpu-check          # python -m benchmarks.gpu_check
+
+Writes `benchmarks/results/GPU.json`, GPU being the device's name: what was measured, with hardware,
+versions, date and command, and how the tests marked `gpu` ended. Takes less than ten minutes. The
+trial trains 60 epochs of 28,709 images of 48 px, FER2013's own where its file is given, else
+synthetic faces, because speed does not depend on what is in an image.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+TRAIN, EVAL = 28_709, 3_589
+"""Images of FER2013's training split, and of each of the other two."""
+
+
+def tests() -> dict[str, Any]:
+    """Run the tests marked `gpu` and return how they ended."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    return {
+        "passed": done.returncode == 0,
+        "seconds": time.monotonic() - started,
+        "summary": lines[-1] if lines else done.stderr[-500:],
+        "failures": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
+    }
+
+
+def bench() -> dict[str, Any]:
+    """Return what `tuner bench` measures on the GPU."""
+    command = [sys.executable, "-m", "tuner", "bench", "--device", "cuda", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def whole_trial(stem: str, precision: str, data: Path | None) -> dict[str, Any]:
+    """Train 60 epochs of FER2013's size and return how long it took."""
+    with tempfile.TemporaryDirectory() as cache:
+        source = (
+            ["--data", str(data)]
+            if data is not None
+            else ["--set-data", f"synthetic_train={TRAIN}", "--set-data", f"synthetic_eval={EVAL}"]
+        )
+        command = [
+            sys.executable, "-m", "trainables", *source, "--epochs", "60", "--device", "cuda",
+            "--set", f"stem={stem}", "--set", f"precision={precision}", "--cache", cache,
+            "--format", "json",
+        ]  # fmt: skip
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    keys = ("seconds", "images_per_s", "best_epoch", "val_f1", "test_f1", "device")
+    return {
+        "stem": stem,
+        "precision": precision,
+        "data": "synthetic" if data is None else data.name,
+        **{key: told[key] for key in keys},
+    }
+
+
+@click.command()
+@click.option("--data", type=click.Path(exists=True, path_type=Path),
+              help="fer2013.zip; synthetic faces without it.")  # fmt: skip
+def main(data: Path | None) -> None:
+    """Run the tests marked gpu and all measurements, and write the results file."""
+    from tuner.provenance import gpus
+
+    present = gpus()
+    if not present:
+        raise click.ClickException("This machine shows no NVIDIA GPU, which this check is for.")
+    found: dict[str, Any] = {"tests": tests()}
+    click.echo(found["tests"]["summary"])
+    found |= bench()
+    found["trials"] = [
+        whole_trial(stem, precision, data)
+        for stem, precision in (("imagenet", "fp32"), ("small", "tf32"))
+    ]
+    for trial in found["trials"]:
+        click.echo(f"{trial['stem']} stem, {trial['precision']}: {trial['seconds']:.0f} s")
+    name = re.sub("[^a-z0-9]+", "-", present[0]["name"].lower()).strip("-")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    click.echo(f"{path}")
+    sys.exit(0 if found["tests"]["passed"] else 1)
+
+
+if __name__ == "__main__":
+    main()
