@@ -118,6 +118,10 @@ class DeviceSplit:
         """Gather and copy the next batch while the GPU computes with this one."""
         lanes = [_Lane(memory) for _ in range(2)]
         main, beside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        beside.wait_stream(main)  # the lanes' memory may be in use there, by what had it before
+        for lane in lanes:
+            for tensor in lane.device:
+                tensor.record_stream(beside)
         for index in range(len(order) + 1):
             if index > 0:
                 lane, count = lanes[(index - 1) % 2], len(order[index - 1])

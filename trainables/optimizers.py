@@ -43,13 +43,14 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> Optimizer:
     )
 
 
-def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
-    """Return what `restore_moments` and a reader of checkpoints need, the learning rate a float."""
+def optimizer_state(optimizer: Optimizer, lr: float) -> dict[str, Any]:
+    """Return an optimiser's state dict; `lr` is told, as a GPU holds it in less than its digits."""
     state = optimizer.state_dict()
-    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    groups = [{**group, "lr": lr} for group in state["param_groups"]]
     return {**state, "param_groups": groups}
 
 
+@torch.no_grad()
 def restore_moments(optimizer: Optimizer, moments: dict[int, dict[str, Any]]) -> None:
     """Take over another optimiser's moments, in place: a captured graph knows their addresses.
 
@@ -60,12 +61,18 @@ def restore_moments(optimizer: Optimizer, moments: dict[int, dict[str, Any]]) ->
         ``state`` of a state dict: by weight, in the order of the network's. What is missing in it
         is zero, as before the first step.
     """
+    (group,) = optimizer.param_groups
     if not optimizer.state:
         if moments:
             own = optimizer.state_dict()
             optimizer.load_state_dict({**own, "state": moments})
+            # It keeps the order in memory that they were saved in, such as a GPU's, but fused
+            # kernels of a CPU take it for the weight's own.
+            for weight in group["params"]:
+                for name, value in optimizer.state[weight].items():
+                    if isinstance(value, Tensor) and value.shape == weight.shape:
+                        optimizer.state[weight][name] = torch.empty_like(weight).copy_(value)
         return
-    (group,) = optimizer.param_groups
     for index, weight in enumerate(group["params"]):
         given = moments.get(index, {})
         for name, value in optimizer.state[weight].items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -23,8 +23,12 @@ def prepare_process(device: str, precision: Precision = "fp32") -> None:
         raise UserError("precision tf32 needs a GPU, but the device is cpu; use fp32.")
     # Two threads on busy cores were 2 to 3 times slower than one, and sums depend on their number.
     torch.set_num_threads(1)
-    # Products and convolutions: no TF32 unless it is asked for.
-    torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"  # type: ignore[attr-defined]
+    # Products and convolutions: no TF32 unless it is asked for. Each is told by itself, because up
+    # to torch 2.12 cuDNN's convolutions do not heed the switch for all (pytorch#179445).
+    chosen = "tf32" if precision == "tf32" else "ieee"
+    backends: Any = torch.backends
+    for switch in (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+        switch.fp32_precision = chosen
     # With benchmark, cuDNN would choose algorithms by timing them, differently in every process.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

@@ -79,11 +79,14 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Give the trial's network and memory to the next one in this process."""
-        if self._trunk is not None:
-            self._trunk.release()
-        if self._trial is not None:
-            self._trial.close()
+        trial, trunk = self._trial, self._trunk
         self._trial = self._trunk = None
+        try:
+            if trunk is not None:
+                trunk.release()
+        finally:
+            if trial is not None:
+                trial.close()
 
     def _advance(self) -> list[EpochRow]:
         """Take over what others have computed, or train an epoch; return the new rows."""
@@ -115,10 +118,14 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
             device,
         )
         try:
-            trial.load(self._folder)
-        except CorruptCheckpoint:  # an epoch is a pure function: train them again, to the same bits
-            remove_state(self._folder)
+            try:
+                trial.load(self._folder)
+            except CorruptCheckpoint:  # an epoch is a pure function: train all again, to equal bits
+                remove_state(self._folder)
+            if assignment["trunk"] is not None:
+                self._trunk = TrunkUser(trial, self._folder, assignment["trunk"])
+        except BaseException:
+            trial.close()
+            raise
         self._unsent = trial.history[assignment["acknowledged"] :]
-        if assignment["trunk"] is not None:
-            self._trunk = TrunkUser(trial, self._folder, assignment["trunk"])
         self._trial = trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ class Replay:
     """
 
     def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
+        self._function: Callable[[], None] | None = function
         self._graph: torch.cuda.CUDAGraph | None = None
 
     @property
@@ -33,11 +34,12 @@ class Replay:
         """Whether a graph is replayed."""
         return self._graph is not None
 
-    def capture(self, pool: Any = None) -> Any:
-        """Capture the function on the current GPU, after calls that leave their traces in memory.
+    def capture(self, device: torch.device, pool: Any = None) -> Any:
+        """Capture the function on a GPU, after calls that leave their traces in memory.
 
         Parameters
         ----------
+        device : torch.device
         pool : optional
             Memory pool of a graph that is never replayed at the same time.
 
@@ -46,20 +48,33 @@ class Replay:
         object
             This graph's pool.
         """
-        main, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        assert self._function is not None
+        main = torch.cuda.current_stream(device)
+        # One stream for warm-up and capture, so that what libraries keep by stream, such as
+        # cuBLAS's workspace, is there before and lies outside the graph's pool.
+        beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         beside.wait_stream(main)
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UP):
-                self._function()
-        main.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            self._function()
+        try:
+            with torch.cuda.stream(beside), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*capturable=True", UserWarning)
+                for _ in range(WARM_UP):
+                    self._function()
+            with torch.cuda.graph(graph, pool=pool, stream=beside):
+                self._function()
+        finally:
+            torch.cuda.set_stream(main)  # where capture fails, torch stays on the other one
+        main.wait_stream(beside)
         self._graph = graph
         return graph.pool()
 
+    def close(self) -> None:
+        """Let go of the graph, its memory and the function; it cannot be called any more."""
+        self._graph = self._function = None
+
     def __call__(self) -> None:
-        if self._graph is None:
-            self._function()
-        else:
+        if self._graph is not None:
             self._graph.replay()
+        else:
+            assert self._function is not None
+            self._function()

@@ -9,6 +9,7 @@ the step of every epoch, clean or injected, and of every trial of the same shape
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from trainables.process import autocast
 from trainables.replay import Replay
 from trainables.seeds import derived_seed
 
+_log = logging.getLogger(__name__)
 CHECK_EVERY = 50
 """Steps between checks on a CPU that the loss is finite; a GPU would be waited for each time."""
 
@@ -95,8 +97,18 @@ class Rig:
         )
         self.rate = LearningRate(self._optimizer, training, config.epochs)
         if graphs and self.device.type == "cuda":
-            self._capture()
+            try:
+                self._capture()
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # slower, but the same numbers
+                _log.warning("Training runs without CUDA graphs: %s", error)
             self.start(config)
+
+    @property
+    def captured(self) -> bool:
+        """Whether training steps and evaluation are replayed from CUDA graphs."""
+        return self._step.captured and self._evaluate.whole_batch.captured
 
     def start(self, config: TrialConfig) -> None:
         """Become as new, for a trial of the same shape: the state before its first epoch."""
@@ -148,7 +160,7 @@ class Rig:
         """Return the state of network, optimiser and schedule; tensors are the rig's own."""
         return {
             "network": self.network.state_dict(),
-            "optimizer": optimizer_state(self._optimizer),
+            "optimizer": optimizer_state(self._optimizer, self.rate.value),
             "schedule": self.rate.state_dict(),
         }
 
@@ -187,15 +199,16 @@ class Rig:
         self._correct += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
 
     def close(self) -> None:
-        """Let go of the GPU's memory at once: graphs and functions refer to each other."""
-        del self._step, self._evaluate
+        """Let go of all memory at once, which functions that refer to each other would keep."""
+        self._step.close()
+        self._evaluate.whole_batch.close()
 
     def _capture(self) -> None:
         """Capture the training step and the evaluation of a whole batch."""
         self.network.train()
-        pool = self._step.capture()
+        pool = self._step.capture(self.device)
         self._evaluate.begin()
-        self._evaluate.whole_batch.capture(pool)
+        self._evaluate.whole_batch.capture(self.device, pool)
 
     @staticmethod
     def _tensors(network: InjectedResNet) -> list[Tensor]:

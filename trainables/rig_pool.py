@@ -24,7 +24,9 @@ VALUES = {
 }
 """Fields of `TrialConfig` that are values in a rig's memory, or matter to the host alone."""
 KEPT = {"cpu": 1, "cuda": 4}
-"""Rigs that a worker keeps: on a GPU one for each position of a ResNet-18."""
+"""Rigs that a worker has at most, the one in use included: one for each position of a ResNet-18."""
+FREE_SHARE = 0.25
+"""Of a GPU's memory: where less is free, no idle rig is kept, as other trials may share the GPU."""
 
 _idle: OrderedDict[str, Rig] = OrderedDict()
 _data: dict[tuple[str, str], DeviceData] = {}
@@ -42,30 +44,49 @@ def lease(
         return rig
     key = fingerprint, str(device)
     if key not in _data:  # a worker trains on one data set
+        drop_idle()
         _data.clear()
-        _data[key] = DeviceData(data, limit, device)
-    try:
+    _drop_all_but(KEPT[device.type] - 1)
+
+    def build() -> Rig:
+        if key not in _data:
+            _data[key] = DeviceData(data, limit, device)
         return Rig(config, _data[key], graphs, shape)
-    except torch.OutOfMemoryError:
-        if not _idle:
+
+    try:
+        return build()
+    except RuntimeError:  # CUDA's libraries have many words for being out of memory
+        if device.type == "cpu" or not _idle:
+            gc.collect()  # the half-built rig refers to itself
             raise
     drop_idle()
-    return Rig(config, _data[key], graphs, shape)
+    return build()
 
 
 def give_back(rig: Rig) -> None:
     """Keep a rig for the next trial of its shape; its trial may not use it any more."""
     _idle[rig.shape] = rig
-    while len(_idle) > KEPT[rig.device.type]:
-        _idle.popitem(last=False)[1].close()
+    most = KEPT[rig.device.type]
+    if rig.device.type == "cuda":
+        free_bytes, total_bytes = torch.cuda.mem_get_info(rig.device)
+        if free_bytes < FREE_SHARE * total_bytes:
+            most = 1
+    _drop_all_but(most)
 
 
 def drop_idle() -> None:
     """Free what is kept for later trials."""
-    while _idle:
-        _idle.popitem()[1].close()
+    _drop_all_but(0)
     gc.collect()
-    if torch.cuda.is_available():
+
+
+def _drop_all_but(count: int) -> None:
+    """Free the rigs that were used longest ago."""
+    if len(_idle) <= count:
+        return
+    while len(_idle) > count:
+        _idle.popitem(last=False)[1].close()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 

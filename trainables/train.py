@@ -54,7 +54,7 @@ class Trial:
         Their rows, JSON-able.
     steps_per_epoch : int
     device_name : str
-        "cpu", or what the GPU calls itself.
+        "cpu", or what the GPU calls itself, and whether it trains without CUDA graphs.
 
     Notes
     -----
@@ -74,11 +74,16 @@ class Trial:
         self.epoch = 0
         self.history: list[EpochRow] = []
         self._device = torch.device(device)
-        on_gpu = self._device.type == "cuda"
-        self.device_name = torch.cuda.get_device_name(self._device) if on_gpu else device
+        if self._device.index is not None:
+            torch.cuda.set_device(self._device)
         self._fingerprint = data.used_fingerprint(limit)
         self._numerics = numerics(self._device)
         self._rig = lease(config, data, limit, self._device, graphs)
+        self.device_name = device
+        if self._device.type == "cuda":
+            self.device_name = torch.cuda.get_device_name(self._device)
+            if graphs and not self._rig.captured:
+                self.device_name += " (without CUDA graphs)"
         self.steps_per_epoch = self._rig.steps_per_epoch
         self._facts = lineage(config, self.steps_per_epoch)
         self._best_digest: str | None = None

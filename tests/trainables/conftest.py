@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.trainables.tiny import write_tiny_data
 from trainables.data.packed import PackedData
+
+# As in every trial: a test that writes out a loop of its own must sum in the same order.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,11 @@ def test_a_gpu_gets_the_same_batches_resident_or_streamed(data, monkeypatch, sha
     assert split.resident == (share > 0)
     order = training_order(len(split), 8, 0, 1, split.index_device) * 25
     memory, expected = split.memory(8), plain.memory(8)
-    on_cpu = plain.fill(expected, [positions.cpu() for positions in order])
+    found = []
     for _ in split.fill(memory, order):
-        torch.cuda._sleep(1_000_000)  # the next batch must not overtake a slow step
-        next(on_cpu)
-        for found, wanted in zip(memory, expected, strict=True):
-            assert torch.equal(found.cpu(), wanted)
+        torch.cuda._sleep(10_000_000)  # the next batches must not overtake a slow step
+        found.append([part.clone() for part in memory])
+    on_cpu = plain.fill(expected, [positions.cpu() for positions in order])
+    for parts, _ in zip(found, on_cpu, strict=True):
+        for part, wanted in zip(parts, expected, strict=True):
+            assert torch.equal(part.cpu(), wanted)

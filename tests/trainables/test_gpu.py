@@ -15,7 +15,6 @@ from trainables.data.source import prepare
 from trainables.metrics import macro_f1
 from trainables.networks import build_network
 from trainables.optimizers import build_optimizer
-from trainables.rig_pool import lease
 from trainables.seeds import derived_seed
 from trainables.train import Trial
 
@@ -27,7 +26,7 @@ EPS = torch.finfo(torch.float32).eps
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_a_captured_step_equals_a_plain_one_within_rounding(optimizer):
+def test_an_optimisers_step_equals_the_textbook_one_within_rounding(optimizer):
     """The same gradients for both: textbook optimisers of torch against fused, capturable ones."""
     config = tiny_config(optimizer=optimizer, width=8, weight_decay=0.1)
     plain, fast = (
@@ -104,15 +103,3 @@ def test_other_precisions_train_and_say_so_in_the_address(data, precision):
     other = trained(Trial(tiny_config(precision=precision, epochs=12, width=4), data, None, "cuda"))
     assert other.history[-1]["best_val_f1"] > 0.9
     assert other.key(1) != reference.key(1)
-
-
-@pytest.mark.slow
-def test_a_gpu_keeps_its_rigs_for_the_positions_of_a_resnet18(data):
-    configs = [
-        tiny_config(method="periodic", T=2, position=position)
-        for position in ("bn1", "bn2", "shortcut", "all")
-    ]
-    device = torch.device("cuda")
-    first = [lease(config, data, None, device, True) for config in configs]
-    assert len({id(rig) for rig in first}) == 4
-    assert all(rig._step.captured for rig in first)

@@ -10,7 +10,12 @@ import torch
 
 from tests.trainables.tiny import tiny_config, tiny_trial, trained
 from trainables.evaluate import Evaluation
-from trainables.optimizers import build_optimizer
+from trainables.optimizers import (
+    LearningRate,
+    build_optimizer,
+    optimizer_state,
+    restore_moments,
+)
 
 
 def test_learning_rates_follow_the_cosine_to_zero(data):
@@ -107,3 +112,48 @@ def test_a_fused_step_on_channels_last_weights_equals_the_unfused_one(optimizer)
             network(images).square().sum().backward()
             rule.step()
     torch.testing.assert_close(fused.weight.contiguous(), plain.weight, rtol=0, atol=1e-5)
+
+
+def test_moments_saved_in_another_order_of_memory_are_put_into_the_weights_own():
+    """Such as a GPU's, continued on a CPU, whose fused kernels walk memory as it lies."""
+    config = tiny_config(weight_decay=0.1).training
+    image = torch.randn(2, 3, 6, 6)
+
+    def trained_layer(
+        steps: int, moments: object = None, weights: object = None
+    ) -> torch.nn.Conv2d:
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        rule = build_optimizer(layer, config)
+        if moments is not None:
+            layer.load_state_dict(weights)
+            restore_moments(rule, moments)
+        for _ in range(steps):
+            rule.zero_grad()
+            layer(image).square().sum().backward()
+            rule.step()
+        layer.moments = rule.state_dict()["state"]
+        return layer
+
+    half = trained_layer(1)
+    elsewhere = {
+        index: {name: value.contiguous() for name, value in values.items()}
+        for index, values in half.moments.items()
+    }
+    assert elsewhere[0]["exp_avg"].stride() != half.moments[0]["exp_avg"].stride()
+    whole = trained_layer(2)
+    continued = trained_layer(1, elsewhere, half.state_dict())
+    assert torch.equal(continued.weight, whole.weight)
+
+
+def test_a_saved_rate_keeps_the_digits_that_a_gpu_does_not():
+    layer = torch.nn.Linear(2, 1)
+    config = tiny_config(lr=0.01, schedule="cosine").training
+    rule = torch.optim.Adam(layer.parameters(), torch.tensor(0.01))  # as on a GPU
+    rate = LearningRate(rule, config, epochs=10)
+    rate.advance(0.0)
+    assert rule.param_groups[0]["lr"].item() == pytest.approx(rate.value, rel=1e-7)
+    again = LearningRate(torch.optim.Adam(layer.parameters(), torch.tensor(0.01)), config, 10)
+    again.restore(optimizer_state(rule, rate.value)["param_groups"][0]["lr"], rate.state_dict())
+    rate.advance(0.0), again.advance(0.0)
+    assert again.value == rate.value

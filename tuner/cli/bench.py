@@ -48,8 +48,8 @@ def bench_command(
             if show:
                 click.echo(_trial_lines(row))
     if "machine" in chosen:
-        if device == "cpu":
-            found["whole_machine"] = [measure.whole_machine(c, cache, quick) for c in all_cases]
+        if device == "cpu" and not quick:
+            found["whole_machine"] = [measure.whole_machine(case, cache) for case in all_cases]
             if show:
                 click.echo(_machine_lines(found["whole_machine"]))
         found["many_trials"] = measure.many_trials(all_cases[0], device, cache, quick)
