@@ -16,12 +16,12 @@ from benchmarks.plain_trial import (
     WEIGHT_DECAY,
     WIDTH,
     Flip,
-    build_network,
     train,
 )
 from trainables.config import DataConfig, InjectionConfig, NetworkConfig
 from trainables.data.source import prepare
-from trainables.networks import build_network as build_ours
+from trainables.networks import build_network
+from tuner.bench.plain_loop import SlimResNet
 from tuner.spec import build_spec
 
 
@@ -30,8 +30,8 @@ from tuner.spec import build_spec
 def test_flips_give_the_logits_and_gradients_of_our_network(position: str, injected: bool) -> None:
     torch.manual_seed(0)
     injection = InjectionConfig(method="periodic", T=2, position=position)  # type: ignore[arg-type]
-    ours = build_ours(NetworkConfig(width=WIDTH), injection, channels=1, classes=7)
-    plain = build_network(channels=1, num_classes=7)
+    ours = build_network(NetworkConfig(width=WIDTH), injection, channels=1, classes=7)
+    plain = SlimResNet(8, 1, 7)
     plain.load_state_dict(ours.state_dict())
     flip = Flip(plain, position)
     images_BCHW, labels_B = torch.randn(16, 1, 48, 48), torch.randint(7, (16,))
@@ -51,7 +51,7 @@ def test_flips_give_the_logits_and_gradients_of_our_network(position: str, injec
 
 def test_initial_weights_have_the_spread_of_ours() -> None:
     torch.manual_seed(0)
-    for module in build_network(channels=1, num_classes=7).modules():
+    for module in SlimResNet(8, 1, 7).modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
             expected = (2 / fan_out) ** 0.5  # He et al. 2015, and torchvision's

@@ -45,22 +45,24 @@ def trial(worker: str, ended_at: float, trained_s: float, number: int = 0) -> Tr
 def test_overhead_is_what_slots_do_beside_training_after_the_first_trial_of_each():
     found = overhead_of(
         [
-            trial("a", 10.0, 8.0),  # the first of its slot: Ray's start and torch's import in it
-            trial("a", 21.0, 9.5),  # 11 s, of which 10 trained or evaluated
-            trial("a", 33.0, 9.5),  # 12 s
-            trial("b", 12.0, 8.0),
-            trial("b", 22.5, 9.5),  # 10.5 s
-        ]
+            trial("a", 10.0, 8.0, 0),  # the first of its slot: Ray's start and torch's import in it
+            trial("a", 21.0, 9.5, 1),  # 11 s, of which 10 trained or evaluated
+            trial("a", 33.0, 9.5, 3),  # 12 s
+            trial("b", 12.0, 8.0, 2),
+            trial("b", 22.5, 9.5, 4),  # 10.5 s
+        ],
+        {0: 1.0, 1: 10.3, 2: 3.0, 3: 21.2, 4: 12.1},
     )
     assert found is not None
     assert found.trials == 3
     assert found.training_s == 30.0
     assert found.share == pytest.approx(1 - 30.0 / 33.5)
-    assert found.turnover_s == pytest.approx(1.0)
+    assert found.beside_s == pytest.approx(1.0)
+    assert found.turnover_s == pytest.approx(0.2)
 
 
 def test_overhead_is_unknown_where_no_slot_had_two_trials():
-    assert overhead_of([trial("a", 10.0, 8.0), trial("b", 10.0, 8.0)]) is None
+    assert overhead_of([trial("a", 10.0, 8.0), trial("b", 10.0, 8.0)], {0: 1.0}) is None
 
 
 def test_the_plain_loops_network_is_ours_without_injection():
@@ -138,6 +140,7 @@ def test_a_search_is_watched_from_its_first_second(tmp_path: Path, cache: Path):
     assert found.overhead is not None
     assert found.overhead.trials == 2
     assert 0 < found.overhead.share < 1
+    assert 0 < found.overhead.turnover_s < found.overhead.beside_s
     assert all(seconds >= 0 for seconds in found.start_s.values())
     assert 1 < found.to_first_step_s < 120
     assert 0 < found.driver_share < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import statistics
 import subprocess
@@ -10,11 +11,11 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from search_spaces.model import UserError
+from trainables.state_files import STATE
 from tuner.record import Record
 from tuner.record_rows import TrialRow
 
@@ -33,33 +34,43 @@ class Overhead:
     """Share of the slots' time, from the end of a slot's first trial to that of its last, in which
     nothing was trained or evaluated."""
     turnover_s: float
-    """Median over trials of the time between the end of the slot's trial before and this one's,
-    less this one's training and evaluation: everything else that a trial costs, writing its state
-    after every epoch among it."""
+    """Median over trials of the time from the end of the slot's trial before to the first training
+    step of this one."""
+    beside_s: float
+    """Median over trials of all that a trial costs beside training and evaluation: its turnover,
+    and after every epoch the writing of its state and the driver's answer."""
 
 
-def overhead_of(trials: list[TrialRow]) -> Overhead | None:
+def overhead_of(trials: list[TrialRow], first_steps: dict[int, float]) -> Overhead | None:
     """Return a search's overhead; None if no slot had two trials.
 
     A slot is a worker's process. A trial that waited for another's epochs counts as training
     nothing meanwhile; measure without sharing.
+
+    Parameters
+    ----------
+    trials : list of TrialRow
+    first_steps : dict
+        When each trial's first training step began, in Unix seconds, by the trial's number.
     """
     slots: dict[str, list[TrialRow]] = defaultdict(list)
     for trial in trials:
         if trial.worker is not None and trial.ended_at is not None:
             slots[trial.worker].append(trial)
     held = trained = 0.0
-    gaps = []
+    beside, turnovers = [], []
     for slot in slots.values():
         ordered = sorted(slot, key=lambda trial: trial.ended_at or 0.0)
         for before, trial in itertools.pairwise(ordered):
             assert before.ended_at is not None and trial.ended_at is not None
             length, useful = trial.ended_at - before.ended_at, trial.train_s + trial.eval_s
             held, trained = held + length, trained + useful
-            gaps.append(length - useful)
-    if not gaps:
+            beside.append(length - useful)
+            turnovers.append(first_steps[trial.number] - before.ended_at)
+    if not beside:
         return None
-    return Overhead(len(gaps), trained, 1 - trained / held, statistics.median(gaps))
+    medians = (statistics.median(values) for values in (turnovers, beside))
+    return Overhead(len(beside), trained, 1 - trained / held, *medians)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ def watch(arguments: list[str], runs: Path, name: str) -> Watched:
     )
     seen = psutil.Process(process.pid)
     first: dict[str, float] = {}
+    states: dict[int, float] = {}
     cpu_at_start = cpu = ended = 0.0
     while process.poll() is None:
         try:
@@ -104,10 +116,11 @@ def watch(arguments: list[str], runs: Path, name: str) -> Watched:
         except psutil.NoSuchProcess:
             break
         cpu, ended = times.user + times.system, time.time()
-        if "row" not in first:
+        if "started" not in first:
             first = _first(runs / name)
             if "started" not in first:
                 cpu_at_start = cpu
+        _note_states(runs / name, states)
         time.sleep(POLL_S)
     _, errors = process.communicate()
     if process.returncode != 0:
@@ -117,11 +130,16 @@ def watch(arguments: list[str], runs: Path, name: str) -> Watched:
         trials = record.trials()
         asked = min(event.at for event in record.events() if event.kind == "slots")
         epochs = sum(trial.epochs for trial in trials)
-        first_row = record.epochs(min(t.number for t in trials))[0]
+        first_epochs = {trial.number: record.epochs(trial.number)[0] for trial in trials}
         created = record.run().created_at
-    step = first["row"] - first_row["train_s"] - first_row["eval_s"]
+    # A state is written right after its epoch, which takes some milliseconds that count as waiting.
+    steps = {
+        number: states[number] - row["train_s"] - row["eval_s"]
+        for number, row in first_epochs.items()
+    }
+    step = min(steps.values())
     return Watched(
-        overhead_of(trials),
+        overhead_of(trials, steps),
         {
             "command, data and Ray": created - began,
             "search": asked - created,
@@ -133,17 +151,20 @@ def watch(arguments: list[str], runs: Path, name: str) -> Watched:
     )
 
 
-def _first(folder: Path) -> dict[str, Any]:
-    """Return when the run's first trial started, and when its first row was there, if so yet."""
+def _first(folder: Path) -> dict[str, float]:
+    """Return when the run's first trial started, if one has."""
     if not (folder / "record.db").exists():
         return {}
     try:
         with Record.open(folder) as record:
-            trials = [trial for trial in record.trials() if trial.started_at is not None]
-            if not trials:
-                return {}
-            started = min(trial.started_at or 0.0 for trial in trials)
-            rows = any(trial.epochs for trial in trials)
+            started = [t.started_at for t in record.trials() if t.started_at is not None]
     except (UserError, OSError):  # it is being made
         return {}
-    return {"started": started, **({"row": time.time()} if rows else {})}
+    return {"started": min(started)} if started else {}
+
+
+def _note_states(folder: Path, states: dict[int, float]) -> None:
+    """Note when trials that have just written their first state did so."""
+    for path in (folder / "trials").glob(f"*/{STATE}"):
+        with contextlib.suppress(FileNotFoundError):  # it is being replaced, or the trial has ended
+            states.setdefault(int(path.parent.name), path.stat().st_mtime)

@@ -79,6 +79,9 @@ class SlimResNet(ResNet):  # type: ignore[misc]
         self.layer3 = self._make_layer(BasicBlock, 4 * width, 2, stride=2)
         self.layer4 = self._make_layer(BasicBlock, 8 * width, 2, stride=2)
         self.fc = nn.Linear(8 * width, num_classes)
+        for module in self.modules():  # as torchvision's own; the default learns at another pace
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class PlainLoop:

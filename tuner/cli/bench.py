@@ -142,8 +142,9 @@ def _search_lines(found: dict[str, Any]) -> str:
     if overhead is not None:
         lines.append(
             f"after each slot's first trial, {overhead['share']:.1%} of the slots' time was not"
-            f" training or evaluation; {overhead['turnover_s']:.2f} s a trial (median of"
-            f" {overhead['trials']})"
+            f" training or evaluation: {overhead['beside_s']:.2f} s a trial,"
+            f" {overhead['turnover_s']:.2f} s of it before its first step"
+            f" (medians of {overhead['trials']})"
         )
     lines.append(
         f"the driver used {found['driver_core_share']:.1%} of a core at"
