@@ -27,12 +27,7 @@ from trainables.config import TrialConfig
 from trainables.evaluate import BATCH_SIZE, Evaluation, Evaluator
 from trainables.feed import DeviceData
 from trainables.networks import InjectedResNet, build_network
-from trainables.optimizers import (
-    LearningRate,
-    build_optimizer,
-    optimizer_state,
-    restore_moments,
-)
+from trainables.optimizers import LearningRate, WeightOptimizer
 from trainables.process import autocast
 from trainables.replay import Replay
 from trainables.seeds import derived_seed
@@ -81,7 +76,7 @@ class Rig:
         layout = torch.contiguous_format if plain else torch.channels_last
         self._normalise = Normaliser(data.statistics, self.device, layout)
         self.network: InjectedResNet = self._drawn().to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        self._optimizer = build_optimizer(self.network, training)
+        self._optimizer = WeightOptimizer(self.network, training)
         size = min(training.batch_size, len(data.train))
         self._memory = data.train.memory(size)
         self._how = draw_augmentation(training.augment, size, data.side, 0, 0, self.device)
@@ -95,7 +90,7 @@ class Rig:
             data.num_classes,
             training.precision,
         )
-        self.rate = LearningRate(self._optimizer, training, config.epochs)
+        self.rate = LearningRate(self._optimizer.rule, training, config.epochs)
         if graphs and self.device.type == "cuda":
             try:
                 self._capture()
@@ -118,8 +113,8 @@ class Rig:
             for own, new in zip(self._tensors(self.network), self._tensors(fresh), strict=True):
                 own.copy_(new)
         self.network.injection.start(config.injection)
-        restore_moments(self._optimizer, {})
-        self.rate = LearningRate(self._optimizer, config.training, config.epochs)
+        self._optimizer.restore({})
+        self.rate = LearningRate(self._optimizer.rule, config.training, config.epochs)
 
     def train(self, epoch: int) -> Trained:
         """Train one epoch, on a CPU until the loss is seen not to be finite."""
@@ -160,7 +155,7 @@ class Rig:
         """Return the state of network, optimiser and schedule; tensors are the rig's own."""
         return {
             "network": self.network.state_dict(),
-            "optimizer": optimizer_state(self._optimizer, self.rate.value),
+            "optimizer": self._optimizer.state(self.rate.value),
             "schedule": self.rate.state_dict(),
         }
 
@@ -172,7 +167,7 @@ class Rig:
     def restore_weights(self, state: dict[str, Any]) -> None:
         """Take over a state's weights, buffers and moments, but not its learning rate."""
         self.network.load_state_dict(state["network"])
-        restore_moments(self._optimizer, state["optimizer"]["state"])
+        self._optimizer.restore(state["optimizer"]["state"])
 
     def _drawn(self) -> InjectedResNet:
         """Return a new network on the CPU, where its weights are drawn for any device."""
@@ -188,7 +183,7 @@ class Rig:
         with autocast(self.device, self.config.training.precision):
             logits_BK = self.network(self._normalise(images_BCHW))
             loss = cross_entropy(logits_BK, labels_B)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         clip_norm = self.config.training.clip_norm
         if clip_norm > 0:

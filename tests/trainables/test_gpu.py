@@ -14,7 +14,7 @@ from trainables.data.packed import PackedData
 from trainables.data.source import prepare
 from trainables.metrics import macro_f1
 from trainables.networks import build_network
-from trainables.optimizers import build_optimizer
+from trainables.optimizers import WeightOptimizer
 from trainables.seeds import derived_seed
 from trainables.train import Trial
 
@@ -37,7 +37,7 @@ def test_an_optimisers_step_equals_the_textbook_one_within_rounding(optimizer):
     more = {"momentum": config.training.momentum} if optimizer == "sgd" else {}
     rules = [
         kind(plain.parameters(), config.training.lr, weight_decay=0.1, **more),
-        build_optimizer(fast, config.training),
+        WeightOptimizer(fast, config.training),
     ]
     steps, lr = 5, config.training.lr
     for seed in range(steps):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.trainables.tiny import tiny_config
 from trainables.config import TrialConfig
 from trainables.lineage import common_epochs, history_digest, lineage
-from trainables.optimizers import build_optimizer, build_schedule
+from trainables.optimizers import WeightOptimizer, build_schedule
 from trainables.schedule import algorithm_1
 
 STEPS = 4
@@ -99,7 +99,7 @@ def test_dropout_trials_are_the_trunk_of_periodic_ones_with_dropout() -> None:
 def rates(knobs: dict[str, object], scores: list[float]) -> list[float]:
     """Return the learning rate of each epoch by torch, given each epoch's validation score."""
     config = tiny_config(**{"epochs": 12, **knobs})
-    optimizer = build_optimizer(torch.nn.Linear(1, 1), config.training)
+    optimizer = WeightOptimizer(torch.nn.Linear(1, 1), config.training).rule
     schedule = build_schedule(optimizer, config.training, config.epochs)
     found = []
     for score in scores:

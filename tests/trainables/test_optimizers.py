@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -10,12 +11,7 @@ import torch
 
 from tests.trainables.tiny import tiny_config, tiny_trial, trained
 from trainables.evaluate import Evaluation
-from trainables.optimizers import (
-    LearningRate,
-    build_optimizer,
-    optimizer_state,
-    restore_moments,
-)
+from trainables.optimizers import LearningRate, WeightOptimizer
 
 
 def test_learning_rates_follow_the_cosine_to_zero(data):
@@ -49,7 +45,7 @@ def test_weight_decay_without_a_gradient_moves_a_weight_as_the_optimiser_defines
     layer.weight.data.fill_(2.0)
     layer.weight.grad = torch.zeros(1, 1)
     config = tiny_config(optimizer=optimizer, lr=0.01, weight_decay=0.1).training
-    build_optimizer(layer, config).step()
+    WeightOptimizer(layer, config).step()
     assert 2.0 - layer.weight.item() == pytest.approx(step, rel=1e-4)
 
 
@@ -63,7 +59,7 @@ def test_adam_equals_its_published_formula(optimizer):
     config = tiny_config(
         optimizer=optimizer, lr=lr, weight_decay=decay, beta1=beta1, beta2=beta2, eps=eps
     )
-    adam = build_optimizer(layer, config.training)
+    adam = WeightOptimizer(layer, config.training)
     m, v = np.zeros(50), np.zeros(50)
     steps = 5
     for t in range(1, steps + 1):
@@ -80,12 +76,12 @@ def test_adam_equals_its_published_formula(optimizer):
 
 
 def test_optimisers_get_every_configured_number(data):
-    adam = tiny_trial(data, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.2)._rig._optimizer
+    adam = tiny_trial(data, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.2)._rig._optimizer.rule
     assert isinstance(adam, torch.optim.Adam)
     group = adam.param_groups[0]
     assert (group["lr"], group["betas"], group["eps"]) == (0.01, (0.8, 0.9), 1e-3)
     assert group["weight_decay"] == 0.2
-    sgd = tiny_trial(data, optimizer="sgd", momentum=0.5, weight_decay=0.2)._rig._optimizer
+    sgd = tiny_trial(data, optimizer="sgd", momentum=0.5, weight_decay=0.2)._rig._optimizer.rule
     assert isinstance(sgd, torch.optim.SGD)
     assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["weight_decay"]) == (0.5, 0.2)
 
@@ -100,15 +96,15 @@ def test_a_fused_step_on_channels_last_weights_equals_the_unfused_one(optimizer)
     networks[1].load_state_dict(networks[0].state_dict())
     config = tiny_config(optimizer=optimizer, weight_decay=0.1).training
     fused, plain = networks[0].to(memory_format=torch.channels_last), networks[1]
-    rules = [build_optimizer(network, config) for network in (fused, plain)]
+    rules = [WeightOptimizer(network, config) for network in (fused, plain)]
     assert not fused.weight.is_contiguous()
-    for group in rules[1].param_groups:
+    for group in rules[1].rule.param_groups:
         group["fused"] = False
     for seed in range(3):
         torch.manual_seed(seed)
         images = torch.randn(2, 3, 6, 6)
         for network, rule in zip((fused, plain), rules, strict=True):
-            rule.zero_grad()
+            rule.forget_gradients()
             network(images).square().sum().backward()
             rule.step()
     torch.testing.assert_close(fused.weight.contiguous(), plain.weight, rtol=0, atol=1e-5)
@@ -124,15 +120,15 @@ def test_moments_saved_in_another_order_of_memory_are_put_into_the_weights_own()
     ) -> torch.nn.Conv2d:
         torch.manual_seed(0)
         layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-        rule = build_optimizer(layer, config)
+        rule = WeightOptimizer(layer, config)
         if moments is not None:
             layer.load_state_dict(weights)
-            restore_moments(rule, moments)
+            rule.restore(moments)
         for _ in range(steps):
-            rule.zero_grad()
+            rule.forget_gradients()
             layer(image).square().sum().backward()
             rule.step()
-        layer.moments = rule.state_dict()["state"]
+        layer.moments = rule.state(config.lr)["state"]
         return layer
 
     half = trained_layer(1)
@@ -149,11 +145,40 @@ def test_moments_saved_in_another_order_of_memory_are_put_into_the_weights_own()
 def test_a_saved_rate_keeps_the_digits_that_a_gpu_does_not():
     layer = torch.nn.Linear(2, 1)
     config = tiny_config(lr=0.01, schedule="cosine").training
-    rule = torch.optim.Adam(layer.parameters(), torch.tensor(0.01))  # as on a GPU
-    rate = LearningRate(rule, config, epochs=10)
+
+    def as_on_a_gpu() -> WeightOptimizer:
+        optimizer = WeightOptimizer(layer, config)
+        optimizer.rule.param_groups[0]["lr"] = torch.tensor(0.01)
+        return optimizer
+
+    optimizer, other = as_on_a_gpu(), as_on_a_gpu()
+    rate = LearningRate(optimizer.rule, config, epochs=10)
     rate.advance(0.0)
-    assert rule.param_groups[0]["lr"].item() == pytest.approx(rate.value, rel=1e-7)
-    again = LearningRate(torch.optim.Adam(layer.parameters(), torch.tensor(0.01)), config, 10)
-    again.restore(optimizer_state(rule, rate.value)["param_groups"][0]["lr"], rate.state_dict())
+    assert optimizer.rule.param_groups[0]["lr"].item() == pytest.approx(rate.value, rel=1e-7)
+    again = LearningRate(other.rule, config, epochs=10)
+    again.restore(optimizer.state(rate.value)["param_groups"][0]["lr"], rate.state_dict())
     rate.advance(0.0), again.advance(0.0)
     assert again.value == rate.value
+
+
+def test_states_are_those_of_torchs_own_optimiser_of_the_network():
+    """So that one saved before weights were seen as they lie, or by torch, fits."""
+    layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    twin = copy.deepcopy(layer)
+    config = tiny_config().training
+    ours = WeightOptimizer(layer, config)
+    theirs = torch.optim.Adam(
+        twin.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    for network, rule in ((layer, ours), (twin, theirs)):
+        network(torch.ones(1, 3, 5, 5)).square().sum().backward()
+        rule.step()
+    expected = theirs.state_dict()
+    found = ours.state(config.lr)
+    assert found["state"].keys() == expected["state"].keys()
+    for index, moments in expected["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(found["state"][index][name], value)
+            assert found["state"][index][name].stride() == value.stride()
+    assert found["param_groups"] == expected["param_groups"]
+    assert torch.equal(layer.weight, twin.weight)

@@ -49,7 +49,7 @@ def tensors_of(trial: Trial) -> dict[str, Tensor]:
     """Return all memory that a captured step would read or write, gradients apart."""
     rig = trial._rig
     found = {**dict(rig.network.named_parameters()), **dict(rig.network.named_buffers())}
-    for index, moments in rig._optimizer.state_dict()["state"].items():
+    for index, moments in rig._optimizer.rule.state_dict()["state"].items():
         found |= {f"{index} {k}": v for k, v in moments.items() if isinstance(v, Tensor)}
     parts = [*rig._memory, *(rig._how or ()), rig._loss_sum, rig._correct]
     return {**found, **{f"part {index}": part for index, part in enumerate(parts)}}
@@ -78,15 +78,19 @@ def test_a_rig_in_which_a_trial_diverged_is_as_good_as_new(data):
     assert digest_of(trained(tiny_trial(data, method="dynamic"))) == digest_of(alone)
 
 
-def test_a_rig_is_used_again_only_by_a_trial_of_its_shape(data):
-    first = tiny_trial(data, method="periodic", T=2)
+OTHERS = [{"position": "bn2"}, {"weight_decay": 0.5}, {"augment": "flip"}, {"width": 2}]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda knobs: next(iter(knobs)))
+def test_a_rig_is_used_again_only_by_a_trial_of_its_shape(data, monkeypatch, other):
+    monkeypatch.setitem(rig_pool.KEPT, "cpu", 2)
+    knobs = {"method": "periodic", "T": 2}
+    first = tiny_trial(data, **knobs)
     network = first.network
     first.close()
-    others = [{"position": "bn2"}, {"weight_decay": 0.5}, {"augment": "flip"}, {"width": 2}]
-    for other in others:
-        assert tiny_trial(data, **{"method": "periodic", "T": 2, **other}).network is not network
-    assert tiny_trial(data, method="periodic", T=3, seed=9).network is network
-    assert tiny_trial(data, method="periodic", T=3).network is not network  # it is taken now
+    assert tiny_trial(data, **{**knobs, **other}).network is not network
+    assert tiny_trial(data, **{**knobs, "T": 3, "seed": 9}).network is network
+    assert tiny_trial(data, **knobs).network is not network  # it is taken now
 
 
 def test_a_worker_keeps_no_more_rigs_than_it_may(data):
