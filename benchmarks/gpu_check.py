@@ -3,7 +3,7 @@
     make gpu-check          # python -m benchmarks.gpu_check
 
 Writes `benchmarks/results/GPU.json`, GPU being the device's name: what was measured, with hardware,
-versions, date and command, and how the tests marked `gpu` ended. Takes less than ten minutes. The
+versions, date and command, and how the tests marked `gpu` ended, written after each part. The
 trial trains 60 epochs of 28,709 images of 48 px, FER2013's own where its file is given, else
 synthetic faces, because speed does not depend on what is in an image.
 """
@@ -14,7 +14,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -41,35 +40,34 @@ def tests() -> dict[str, Any]:
     }
 
 
-def bench() -> dict[str, Any]:
-    """Return what `tuner bench` measures on the GPU."""
-    command = [sys.executable, "-m", "tuner", "bench", "--device", "cuda", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+def told(arguments: list[str]) -> dict[str, Any]:
+    """Run a module of ours and return the JSON that it prints, or why it failed."""
+    command = [sys.executable, "-m", *arguments, "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return {"error": (lines or [f"status {done.returncode}"])[-1]}
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 def whole_trial(stem: str, precision: str, data: Path | None) -> dict[str, Any]:
     """Train 60 epochs of FER2013's size and return how long it took."""
-    with tempfile.TemporaryDirectory() as cache:
-        source = (
-            ["--data", str(data)]
-            if data is not None
-            else ["--set-data", f"synthetic_train={TRAIN}", "--set-data", f"synthetic_eval={EVAL}"]
-        )
-        command = [
-            sys.executable, "-m", "trainables", *source, "--epochs", "60", "--device", "cuda",
-            "--set", f"stem={stem}", "--set", f"precision={precision}", "--cache", cache,
-            "--format", "json",
-        ]  # fmt: skip
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    keys = ("seconds", "images_per_s", "best_epoch", "val_f1", "test_f1", "device")
+    source = (
+        ["--data", str(data)]
+        if data is not None
+        else ["--set-data", f"synthetic_train={TRAIN}", "--set-data", f"synthetic_eval={EVAL}"]
+    )
+    found = told(
+        ["trainables", *source, "--epochs", "60", "--device", "cuda", "--set", f"stem={stem}",
+         "--set", f"precision={precision}"]
+    )  # fmt: skip
+    keys = ("seconds", "images_per_s", "best_epoch", "val_f1", "test_f1", "device", "error")
     return {
         "stem": stem,
         "precision": precision,
         "data": "synthetic" if data is None else data.name,
-        **{key: told[key] for key in keys},
+        **{key: found[key] for key in keys if key in found},
     }
 
 
@@ -78,26 +76,34 @@ def whole_trial(stem: str, precision: str, data: Path | None) -> dict[str, Any]:
               help="fer2013.zip; synthetic faces without it.")  # fmt: skip
 def main(data: Path | None) -> None:
     """Run the tests marked gpu and all measurements, and write the results file."""
+    from tuner.bench.measure import about
     from tuner.provenance import gpus
 
     present = gpus()
     if not present:
         raise click.ClickException("This machine shows no NVIDIA GPU, which this check is for.")
-    found: dict[str, Any] = {"tests": tests()}
-    click.echo(found["tests"]["summary"])
-    found |= bench()
-    found["trials"] = [
-        whole_trial(stem, precision, data)
-        for stem, precision in (("imagenet", "fp32"), ("small", "tf32"))
-    ]
-    for trial in found["trials"]:
-        click.echo(f"{trial['stem']} stem, {trial['precision']}: {trial['seconds']:.0f} s")
     name = re.sub("[^a-z0-9]+", "-", present[0]["name"].lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    click.echo(f"{path}")
-    sys.exit(0 if found["tests"]["passed"] else 1)
+    found: dict[str, Any] = about(["make", "gpu-check"])
+
+    def keep(part: str, value: Any) -> None:
+        """Write after each part: a GPU is lent for a short time."""
+        found[part] = value
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+    keep("tests", tests())
+    click.echo(found["tests"]["summary"])
+    keep("bench", told(["tuner", "bench", "--device", "cuda"]))
+    keep("trials", [])
+    for stem, precision in (("imagenet", "fp32"), ("small", "tf32")):
+        trial = whole_trial(stem, precision, data)
+        keep("trials", [*found["trials"], trial])
+        took = trial.get("error") or f"{trial['seconds']:.0f} s"
+        click.echo(f"60 epochs, {stem} stem, {precision}: {took}")
+    click.echo(f"Written: {path}")
+    failed = "error" in found["bench"] or any("error" in trial for trial in found["trials"])
+    sys.exit(0 if found["tests"]["passed"] and not failed else 1)
 
 
 if __name__ == "__main__":

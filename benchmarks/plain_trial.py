@@ -63,9 +63,9 @@ def train(T: int, position: str, epochs: int, data: PackedData, seed: int = 0) -
     torch.manual_seed(seed)
     train_split, validation_split = data.split("train"), data.split("validation")
     statistics = channel_statistics(train_split.images_BCHW)
-    images = ImageArray(*train_split, statistics, flip=False)
+    images = ImageArray(*train_split, statistics)
     validation = DataLoader(
-        ImageArray(*validation_split, statistics, flip=False), batch_size=EVALUATION_BATCH_SIZE
+        ImageArray(*validation_split, statistics), batch_size=EVALUATION_BATCH_SIZE
     )
     network = SlimResNet(WIDTH, data.channels, len(data.classes))
     flip = Flip(network, position)

@@ -42,8 +42,8 @@ class WeightOptimizer:
 
     def forget_gradients(self) -> None:
         """Leave no gradient, so that the next backward pass writes and does not add."""
-        for weight in self._weights:
-            weight.grad = None
+        for weight, view in zip(self._weights, self._views, strict=True):
+            weight.grad = view.grad = None
 
     def step(self) -> None:
         """Change the weights by their gradients."""

@@ -23,12 +23,7 @@ def prepare_process(device: str, precision: Precision = "fp32") -> None:
         raise UserError("precision tf32 needs a GPU, but the device is cpu; use fp32.")
     # Two threads on busy cores were 2 to 3 times slower than one, and sums depend on their number.
     torch.set_num_threads(1)
-    # Products and convolutions: no TF32 unless it is asked for. Each is told by itself, because up
-    # to torch 2.12 cuDNN's convolutions do not heed the switch for all (pytorch#179445).
-    chosen = "tf32" if precision == "tf32" else "ieee"
-    backends: Any = torch.backends
-    for switch in (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
-        switch.fp32_precision = chosen
+    set_precision(precision)
     # With benchmark, cuDNN would choose algorithms by timing them, differently in every process.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -38,6 +33,18 @@ def prepare_process(device: str, precision: Precision = "fp32") -> None:
     # (`use_deterministic_algorithms` does the same, but takes a second to import a compiler.)
     torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def set_precision(precision: Precision) -> None:
+    """Compute fp32 products and convolutions in TF32 if that is asked for, and else in true fp32.
+
+    Each library is told by itself, because up to torch 2.12 cuDNN's convolutions do not heed the
+    switch for all (pytorch#179445).
+    """
+    chosen = "tf32" if precision == "tf32" else "ieee"
+    backends: Any = torch.backends
+    for switch in (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+        switch.fp32_precision = chosen
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

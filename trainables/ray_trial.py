@@ -104,12 +104,15 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
     def _begin(self) -> None:
         import torch
 
+        from trainables.rig_pool import share_gpu
         from trainables.sharing import TrunkUser
         from trainables.state import CorruptCheckpoint
         from trainables.train import Trial
 
         assignment = self._assignment
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        if 0 < ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0) < 1:
+            share_gpu()
         self._folder = Path(assignment["folder"])
         trial = Trial(
             TrialConfig.model_validate(assignment["trial"]),

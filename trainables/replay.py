@@ -68,6 +68,10 @@ class Replay:
         self._graph = graph
         return graph.pool()
 
+    def forget(self) -> None:
+        """Let go of the graph; the function is called from now on."""
+        self._graph = None
+
     def close(self) -> None:
         """Let go of the graph, its memory and the function; it cannot be called any more."""
         self._graph = self._function = None

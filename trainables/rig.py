@@ -55,12 +55,13 @@ class Rig:
     data : DeviceData
     graphs : bool
         Whether to capture CUDA graphs, on a GPU.
+    shape : str
+        What it is kept under between trials.
 
     Attributes
     ----------
     steps_per_epoch : int
-    shape : str
-        What it is kept under between trials.
+    captured : bool
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class Rig:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # slower, but the same numbers
+                self._step.forget()
+                self._evaluate.whole_batch.forget()
                 _log.warning("Training runs without CUDA graphs: %s", error)
             self.start(config)
 
@@ -116,11 +119,20 @@ class Rig:
         self._optimizer.restore({})
         self.rate = LearningRate(self._optimizer.rule, config.training, config.epochs)
 
-    def train(self, epoch: int) -> Trained:
-        """Train one epoch, on a CPU until the loss is seen not to be finite."""
+    def train(self, epoch: int, most_steps: int | None = None) -> Trained:
+        """Train one epoch, on a CPU until the loss is seen not to be finite.
+
+        Parameters
+        ----------
+        epoch : int
+            From 1.
+        most_steps : int, optional
+            Train no more steps than this, to measure their pace.
+        """
         config, seed = self.config.training, self.config.seed
         split = self._data.train
         order = training_order(len(split), config.batch_size, seed, epoch, split.index_device)
+        order = order[:most_steps]
         num_drawn = sum(map(len, order))
         how = draw_augmentation(
             config.augment, num_drawn, self._data.side, seed, epoch, self.device
@@ -166,6 +178,7 @@ class Rig:
 
     def restore_weights(self, state: dict[str, Any]) -> None:
         """Take over a state's weights, buffers and moments, but not its learning rate."""
+        self.network.injection.epoch_report()  # what an epoch that was broken off has counted
         self.network.load_state_dict(state["network"])
         self._optimizer.restore(state["optimizer"]["state"])
 

@@ -26,7 +26,7 @@ VALUES = {
 KEPT = {"cpu": 1, "cuda": 4}
 """Rigs that a worker has at most, the one in use included: one for each position of a ResNet-18."""
 FREE_SHARE = 0.25
-"""Of a GPU's memory: where less is free, no idle rig is kept, as other trials may share the GPU."""
+"""Of a GPU's memory: where less is free, a worker keeps the rig that it used last, and no other."""
 
 _idle: OrderedDict[str, Rig] = OrderedDict()
 _data: dict[tuple[str, str], DeviceData] = {}
@@ -61,6 +61,11 @@ def lease(
             raise
     drop_idle()
     return build()
+
+
+def share_gpu() -> None:
+    """Keep one rig only, since other trials hold the same GPU and need its memory."""
+    KEPT["cuda"] = 1
 
 
 def give_back(rig: Rig) -> None:

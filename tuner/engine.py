@@ -85,7 +85,7 @@ def start(
     notice("Starting Ray …")
     with ray_session(spec.resources) as cluster:
         gpus, concurrency = check_fits(spec.resources, cluster)
-        _check_precision(spec, gpus)
+        check_precision(spec, gpus)
         with _created(folder, spec, data, command) as record:
             search = Search.create(
                 spec.space.resolved(spec.epochs), spec.sampler, spec.seed,
@@ -166,7 +166,7 @@ def resume(
         notice("Starting Ray …")
         with ray_session(spec.resources) as cluster:
             gpus, concurrency = check_fits(spec.resources, cluster)
-            _check_precision(spec, gpus)
+            check_precision(spec, gpus)
             record.set_budget(budget.model_dump())
             record.set_run("running")
             record.add_event("resume", " ".join(command))
@@ -190,7 +190,7 @@ def resume(
     return folder
 
 
-def _check_precision(spec: RunSpec, gpus: float) -> None:
+def check_precision(spec: RunSpec, gpus: float) -> None:
     """Refuse what only a GPU can do."""
     if not gpus and any(trial.training.precision == "tf32" for trial in spec.examples()):
         raise UserError("precision tf32 needs a GPU, but trials train on CPU cores; use fp32.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from search_spaces.model import UserError
 from trainables.config import DataConfig, TrialConfig
-from tuner.bench.pace import side_by_side
+from tuner.bench.pace import Worker, timed_together, workers
 from tuner.bench.worker import Job
 from tuner.ray_session import local_cpus, local_gpus
 from tuner.spec import RunSpec
@@ -49,6 +50,9 @@ def measure(
 ) -> list[Tried]:
     """Train 1, 2, 4 … trials side by side until more of them gain nothing or do not fit.
 
+    Each holds the whole data set, as in the search. A failure with more than one counts as not
+    fitting, since CUDA's libraries have many words for being out of memory.
+
     Parameters
     ----------
     trial : TrialConfig
@@ -71,19 +75,22 @@ def measure(
         device,
     )
     found: list[Tried] = []
-    for count in COUNTS:
-        if count > most:
-            break
-        try:
-            reached = side_by_side(job, count, seconds, REPEATS)
-        except UserError:
-            if count == 1:
-                raise
-            found.append(Tried(count, 0.0, None, None))
-            break
-        found.append(Tried(count, reached.rate.median, reached.used_bytes, reached.total_bytes))
-        if not _fits(found[-1]) or (count > 1 and _gain(found[-2:]) < ENOUGH):
-            break
+    ready: list[Worker] = []
+    with contextlib.ExitStack() as stack:
+        for count in COUNTS:
+            if count > most:
+                break
+            try:
+                ready += stack.enter_context(workers([job] * (count - len(ready))))
+                reached = timed_together(ready, seconds, REPEATS)
+            except UserError:
+                if count == 1:
+                    raise
+                found.append(Tried(count, 0.0, None, None))
+                break
+            found.append(Tried(count, reached.rate.median, reached.used_bytes, reached.total_bytes))
+            if not _fits(found[-1]) or (count > 1 and _gain(found[-2:]) < ENOUGH):
+                break
     return found
 
 
@@ -103,14 +110,17 @@ def choose(found: Sequence[Tried]) -> Packing:
     if chosen.used_bytes is not None and chosen.total_bytes is not None:
         used, total = (value / 2**30 for value in (chosen.used_bytes, chosen.total_bytes))
         reason += f"; {used:.1f} of {total:.1f} GiB in use"
-    tight = [tried.trials for tried in found if not _fits(tried)]
+    tight = [tried.trials for tried in found if not _fits(tried) and tried is not chosen]
     if tight:
-        reason += f"; {tight[0]} do not fit"
+        reason += f"; {tight[0]} cannot run at once"
     return Packing(chosen.trials, reason)
 
 
 def with_packing(spec: RunSpec, cache: Path, notice: Callable[[str], None]) -> RunSpec:
     """Return a specification in which a number stands for `auto`, and say why it does.
+
+    It is measured with the trial of the largest batch and network. `concurrency` stays a limit: no
+    more trials share a GPU than it lets run, and where fewer can, it is lowered.
 
     Raises
     ------
@@ -121,17 +131,31 @@ def with_packing(spec: RunSpec, cache: Path, notice: Callable[[str], None]) -> R
     if resources.gpus_per_trial != "auto":
         return spec
     gpus, cpus = local_gpus(), local_cpus()
-    share = 0.0
     if gpus == 0:
         notice("--gpus-per-trial 0: this machine shows no GPU.")
-    else:
-        notice("Measuring how many trials share a GPU …")
-        most = max(1, cpus // gpus // resources.cpus_per_trial)
-        packing = choose(measure(spec.examples()[0], spec.data, cache, most))
-        share = 1 / packing.trials
-        notice(f"--gpus-per-trial {share:g}: {packing.reason}.")
-    found = resources.model_copy(update={"gpus_per_trial": share})
-    return spec.model_copy(update={"resources": found})
+        return _holding(spec, 0.0, resources.concurrency)
+    notice("Measuring how many trials share a GPU …")
+    most = max(1, cpus // gpus // resources.cpus_per_trial)
+    wanted = resources.concurrency
+    if wanted is not None:
+        most = min(most, -(-wanted // gpus))
+    packing = choose(measure(_largest(spec), spec.data, cache, most))
+    notice(f"--gpus-per-trial {1 / packing.trials:g}: {packing.reason}.")
+    slots = gpus * packing.trials
+    return _holding(spec, 1 / packing.trials, wanted if wanted is None else min(wanted, slots))
+
+
+def _holding(spec: RunSpec, share: float, concurrency: int | None) -> RunSpec:
+    update = {"gpus_per_trial": share, "concurrency": concurrency}
+    return spec.model_copy(update={"resources": spec.resources.model_copy(update=update)})
+
+
+def _largest(spec: RunSpec) -> TrialConfig:
+    """Return the trial that takes the most memory and time a step."""
+    return max(
+        spec.examples(),
+        key=lambda trial: (trial.training.batch_size, trial.network.width, trial.network.depth),
+    )
 
 
 def _fits(tried: Tried) -> bool:

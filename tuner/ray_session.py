@@ -151,6 +151,8 @@ def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[f
             f" but got {resources.cpus_per_trial}."
         )
     fitting = int(cpus // resources.cpus_per_trial)
+    if asked == "auto":
+        return per_trial, resources.concurrency or fitting
     if per_trial:
         # fractions live on single GPUs: two GPUs hold two trials of 0.6, not three
         fitting = min(fitting, int(gpus) * round(1 / per_trial))

@@ -309,10 +309,9 @@ def in_effect(spec: Mapping[str, Any], section: Literal["network", "training"]) 
     What the space fixes overrides the section; what it varies is told as `VARIES`.
     """
     space = spec["space"]
-    return {
-        name: VARIES if name in space["knobs"] else space["fixed"].get(name, value)
-        for name, value in spec[section].items()
-    }
+    own = {name: value for name, value in space["fixed"].items() if knob_section(name) == section}
+    varied = {name: VARIES for name in space["knobs"] if knob_section(name) == section}
+    return {**spec[section], **own, **varied}
 
 
 def _own_values(file: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def facts(run: Run, index: int) -> Facts:
         ("Fingerprint of the data", str(row.data.get("fingerprint", "unknown"))),
         ("Network", _network(in_effect(spec, "network"), row.data)),
         ("Training", _training(spec)),
-        ("Precision", str(spec["training"].get("precision", PRECISION))),
+        ("Precision", str(in_effect(spec, "training").get("precision", PRECISION))),
         ("Sampler", _named(spec["sampler"])),
         ("Early stopping", _named(spec["scheduler"])),
         ("Seeds", f"{spec['seeds']} (run seed {spec['seed']})"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from search_spaces.model import UserError
-from trainables.process import prepare_process
+from trainables.process import prepare_process, set_precision
 
 SWITCHES = (
     torch.backends,
@@ -24,12 +24,12 @@ def as_before() -> Iterator[None]:
     prepare_process("cpu")
 
 
-@pytest.mark.parametrize(("precision", "chosen"), [("fp32", "ieee"), ("bf16", "ieee")])
-def test_no_switch_is_left_at_tf32_whoever_turned_it_on(precision, chosen):
-    for switch in SWITCHES:
-        switch.fp32_precision = "tf32"
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_switch_is_left_at_tf32_whoever_turned_it_on(precision):
+    set_precision("tf32")
+    assert [switch.fp32_precision for switch in SWITCHES] == ["tf32"] * 4
     prepare_process("cpu", precision)
-    assert [switch.fp32_precision for switch in SWITCHES] == [chosen] * 4
+    assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 4
 
 
 def test_tf32_is_refused_where_there_is_none():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def test_the_plain_loops_network_is_ours_without_injection():
 def test_the_plain_loop_sees_our_images_and_learns(faces: PackedData):
     split = faces.split("train")
     statistics = training_statistics(faces, None)
-    images = ImageArray(split.images_BCHW, split.labels_B, statistics, flip=False)
+    images = ImageArray(split.images_BCHW, split.labels_B, statistics)
     pixels, label = images[5]
     expected = (split.images_BCHW[5].astype("float32") - statistics.mean_C) / statistics.std_C
     torch.testing.assert_close(pixels, torch.from_numpy(expected).float(), rtol=0, atol=1e-5)
@@ -126,7 +128,7 @@ def forward_flop(width: int) -> tuple[int, int]:
 def test_a_worker_that_fails_says_why_in_one_line(tmp_path: Path):
     case = measure.Case("slim", {"width": 4}, 48, 2)
     job = measure.job(case, "ours", "cuda:99", tmp_path)
-    with pytest.raises(UserError, match=r"ended early: .*(CUDA|NVIDIA|device)"), workers([job]):
+    with pytest.raises(UserError, match=r"measurement failed: .*(CUDA|NVIDIA)"), workers([job]):
         pass
 
 
@@ -164,9 +166,36 @@ def test_the_command_prints_what_it_measured(cache: Path, monkeypatch: pytest.Mo
 
 
 def test_a_gpu_is_measured_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tuner.provenance.gpus", list)
+    monkeypatch.setattr("tuner.ray_session.local_gpus", lambda: 0)
     result = CliRunner().invoke(cli, ["bench", "--device", "cuda"], obj=["tuner"])
     assert result.exit_code == 2
     assert result.output == (
         "--device cuda needs an NVIDIA GPU, but this machine shows none; use cpu.\n"
     )
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_told_and_ended(cache: Path):
+    case = measure.Case("slim", {"width": 4}, 48, 2)
+    with workers([measure.job(case, "ours", "cpu", cache)]) as (worker,):
+        with pytest.raises(UserError, match="has said nothing for 0 s"):
+            worker.answer(within_s=0.1)  # nothing was asked
+        os.kill(worker._process.pid, signal.SIGKILL)
+        worker.ask("steps")
+        with pytest.raises(UserError, match="signal 9; memory may have run out"):
+            worker.answer()
+
+
+def test_a_case_that_fails_does_not_lose_the_others(monkeypatch: pytest.MonkeyPatch):
+    def failing(*_: Any) -> None:
+        raise UserError("A training process of the measurement failed: out of memory")
+
+    monkeypatch.setattr(measure, "one_trial", failing)
+    monkeypatch.setattr(measure, "a_search", lambda *_: {"command": "tuner run"})
+    arguments = ["bench", "--device", "cpu", "--only", "trial", "--only", "search"]
+    result = CliRunner().invoke(cli, [*arguments, "--format", "json"], obj=["tuner", *arguments])
+    found = json.loads(result.output)
+    assert [row["error"] for row in found["one_trial"]] == [
+        "A training process of the measurement failed: out of memory"
+    ] * 2
+    assert found["search"] == {"command": "tuner run"}

@@ -187,6 +187,21 @@ def test_what_is_in_effect_is_what_the_space_fixes_and_not_what_it_varies(tmp_pa
     assert training["weight_decay"] == spec["training"]["weight_decay"]
 
 
+def test_a_precision_is_in_effect_whoever_sets_it_and_the_default_changes_no_digest(
+    tmp_path: Path,
+) -> None:
+    """Studies frozen, and trials saved, before there was a choice stay what they were."""
+    file = tmp_path / "own.yaml"
+    file.write_text("summary: s\nfixed: {precision: bf16}\nknobs: {}")
+    dumped = built({"space": str(file)}).model_dump(mode="json")
+    assert in_effect(dumped, "training")["precision"] == "bf16"
+    assert "precision" not in built().model_dump(mode="json")["training"]
+    assert built({"training": {"precision": "fp32"}}).digest == built().digest
+    assert built({"training": {"precision": "tf32"}}).digest != built().digest
+    trial = built({"training": {"precision": "tf32"}}).examples()[0]
+    assert type(trial).model_validate(trial.model_dump(mode="json")) == trial
+
+
 def test_data_in_a_file_are_found_from_where_the_file_lies(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     file = tmp_path / "sub" / "c.yaml"

@@ -7,6 +7,7 @@ import itertools
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from trainables.state_files import STATE
 from tuner.record import Record
 from tuner.record_rows import TrialRow
 
-POLL_S = 0.05
+POLL_S, END_S = 0.05, 20.0
 
 
 @dataclass(frozen=True)
@@ -100,46 +101,57 @@ def watch(arguments: list[str], runs: Path, name: str) -> Watched:
         If it fails.
     """
     began = time.time()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tuner", "run", "--runs", str(runs), "--name", name, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    seen = psutil.Process(process.pid)
     first: dict[str, float] = {}
     states: dict[int, float] = {}
     cpu_at_start = cpu = ended = 0.0
-    while process.poll() is None:
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner", "run", "--runs", str(runs), "--name", name, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        seen = psutil.Process(process.pid)
         try:
-            times = seen.cpu_times()
-        except psutil.NoSuchProcess:
-            break
-        cpu, ended = times.user + times.system, time.time()
-        if "started" not in first:
-            first = _first(runs / name)
-            if "started" not in first:
-                cpu_at_start = cpu
-        _note_states(runs / name, states)
-        time.sleep(POLL_S)
-    _, errors = process.communicate()
-    if process.returncode != 0:
-        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"The search that was to be measured failed: {last}")
+            while process.poll() is None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    times = seen.cpu_times()
+                    cpu, ended = times.user + times.system, time.time()
+                if "started" not in first:
+                    first = _first(runs / name)
+                if "started" not in first:
+                    cpu_at_start = cpu
+                _note_states(runs / name, states)
+                time.sleep(POLL_S)
+        finally:
+            if process.poll() is None:  # we are interrupted: it must not outlive its folder
+                process.terminate()
+                try:
+                    process.wait(END_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        if process.returncode != 0:
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+            raise UserError(
+                "The search that was to be measured failed:"
+                f" {(lines or [f'status {process.returncode}'])[-1]}"
+            )
     with Record.open(runs / name) as record:
         trials = record.trials()
         asked = min(event.at for event in record.events() if event.kind == "slots")
         epochs = sum(trial.epochs for trial in trials)
-        first_epochs = {trial.number: record.epochs(trial.number)[0] for trial in trials}
+        # A state is written right after its epoch; the milliseconds that takes count as waiting.
+        steps = {
+            number: written - row["train_s"] - row["eval_s"]
+            for number, written in states.items()
+            for row in record.epochs(number)[:1]
+        }
         created = record.run().created_at
-    # A state is written right after its epoch, which takes some milliseconds that count as waiting.
-    steps = {
-        number: states[number] - row["train_s"] - row["eval_s"]
-        for number, row in first_epochs.items()
-    }
+    if not steps or "started" not in first:
+        raise UserError("The search that was to be measured trained nothing that could be seen.")
     step = min(steps.values())
     return Watched(
-        overhead_of(trials, steps),
+        overhead_of([trial for trial in trials if trial.number in steps], steps),
         {
             "command, data and Ray": created - began,
             "search": asked - created,

@@ -3,8 +3,8 @@
 The yardstick of `tuner bench`. It trains on the images, at the batch size and with the optimiser of
 our own trial, as the tutorials of torchvision do it: images from an array to PIL, transforms by
 torchvision, a DataLoader, Adam with torch's own defaults, and the loss read in every step for the
-progress line. It is meant to be good code, not a straw man: no copy or synchronisation is in it
-that those tutorials do not have.
+progress line. It is meant to be good code, not a straw man. It computes in the precision that it is
+compared in: torch's own default would let cuDNN's convolutions use TF32.
 """
 
 # B batch, C channels, H height, W width (pixels), K classes
@@ -35,8 +35,9 @@ class ImageArray(Dataset[tuple[torch.Tensor, int]]):
     labels_N : int64 array
     statistics : ChannelStatistics
         Of the training images, for normalisation.
-    flip : bool
-        Whether to mirror half of the images.
+    laps : int, default 1
+        How often all images are handed out in an epoch: a measurement is of steps amid training,
+        not of how loaders start.
     """
 
     def __init__(
@@ -44,23 +45,21 @@ class ImageArray(Dataset[tuple[torch.Tensor, int]]):
         images_NCHW: npt.NDArray[np.uint8],
         labels_N: npt.NDArray[np.int64],
         statistics: ChannelStatistics,
-        flip: bool,
+        laps: int = 1,
     ) -> None:
+        self._laps = laps
         self._images_NHWC = np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
         self._labels = labels_N.tolist()
         mean, std = ([value / 255 for value in values] for values in statistics)
         self._transform = transforms.Compose(
-            [
-                *([transforms.RandomHorizontalFlip()] if flip else []),
-                transforms.ToTensor(),
-                transforms.Normalize(mean, std),
-            ]
+            [transforms.ToTensor(), transforms.Normalize(mean, std)]
         )
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return self._laps * len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        index %= len(self._labels)
         pixels_HWC = self._images_NHWC[index]
         image = Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
         return self._transform(image), self._labels[index]
@@ -97,6 +96,8 @@ class PlainLoop:
     num_workers : int
         Processes of the DataLoader; 0 loads in this one.
     lr, weight_decay : float
+    bf16 : bool, default False
+        Whether the forward pass and the loss run under autocast.
     """
 
     def __init__(
@@ -108,7 +109,9 @@ class PlainLoop:
         num_workers: int,
         lr: float,
         weight_decay: float,
+        bf16: bool = False,
     ) -> None:
+        self._bf16 = bf16
         self._network, self._device = network.train(), torch.device(device)
         self._loader = DataLoader(
             data,
@@ -131,8 +134,9 @@ class PlainLoop:
             images_BCHW, labels_B = self._next()
             images_BCHW = images_BCHW.to(self._device, non_blocking=True)
             labels_B = labels_B.to(self._device, non_blocking=True)
-            logits_BK = self._network(images_BCHW)
-            loss = self._criterion(logits_BK, labels_B)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                logits_BK = self._network(images_BCHW)
+                loss = self._criterion(logits_BK, labels_B)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from tuner.cli.formatting import as_table
 from tuner.cli.options import Command, cache_option, format_option
 
 PARTS = ("trial", "machine", "search")
+LISTS = ("one_trial", "whole_machine")
+"""What is told once for each case."""
 
 
 @click.command("bench", cls=Command)
@@ -37,38 +41,46 @@ def bench_command(
     device = _device(device)
     found = measure.about([*ctx.obj])
     show = format_ == "table"
+
+    def told(part: str, value: Any, lines: Callable[[Any], str]) -> None:
+        found.setdefault(part, []).append(value) if part in LISTS else found.update({part: value})
+        if show:
+            click.echo(f"{value['case']}: {value['error']}" if "error" in value else lines(value))
+
     if show:
         click.echo(_about_line(found, device))
     chosen, all_cases = only or PARTS, measure.cases(device, quick)
-    if "trial" in chosen:
-        found["one_trial"] = []
-        for case in all_cases:
-            row = measure.one_trial(case, device, cache, quick)
-            found["one_trial"].append(row)
-            if show:
-                click.echo(_trial_lines(row))
+    for case in all_cases if "trial" in chosen else ():
+        row = _or_error(case.title, partial(measure.one_trial, case, device, cache, quick))
+        told("one_trial", row, _trial_lines)
     if "machine" in chosen:
-        if device == "cpu" and not quick:
-            found["whole_machine"] = [measure.whole_machine(case, cache) for case in all_cases]
-            if show:
-                click.echo(_machine_lines(found["whole_machine"]))
-        found["many_trials"] = measure.many_trials(all_cases[0], device, cache, quick)
-        if show:
-            click.echo(_many_lines(all_cases[0].title, found["many_trials"], device))
+        for case in all_cases if device == "cpu" and not quick else ():
+            row = _or_error(case.title, partial(measure.whole_machine, case, cache))
+            told("whole_machine", row, _machine_line)
+        rows = measure.many_trials(device, cache, quick)
+        told("many_trials", {"trials": rows}, lambda value: _many_lines(value["trials"], device))
     if "search" in chosen:
-        found["search"] = measure.a_search(cache, quick)
-        if show:
-            click.echo(_search_lines(found["search"]))
+        row = _or_error("a search", partial(measure.a_search, device, cache, quick))
+        told("search", row, _search_lines)
     if not show:
         click.echo(json.dumps(found, indent=2))
 
 
-def _device(name: str) -> str:
-    from tuner.provenance import gpus
+def _or_error(what: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was measured, or why it could not be: the rest is worth having."""
+    try:
+        return measured()
+    except UserError as error:
+        return {"case": what, "error": str(error)}
 
+
+def _device(name: str) -> str:
+    from tuner.ray_session import local_gpus
+
+    present = local_gpus()
     if name == "auto":
-        return "cuda" if gpus() else "cpu"
-    if name == "cuda" and not gpus():
+        return "cuda" if present else "cpu"
+    if name == "cuda" and not present:
         raise UserError("--device cuda needs an NVIDIA GPU, but this machine shows none; use cpu.")
     return name
 
@@ -89,7 +101,7 @@ def _trial_lines(row: dict[str, Any]) -> str:
         {
             "": title,
             "images/s": _rate(rate),
-            "ms/step": f"{64_000 / rate['median']:.2f}",
+            "ms/step": f"{1000 * row['batch_size'] / rate['median']:.2f}",
         }
         for title, way in ways
         if (rate := row.get(f"{way}_images_per_s")) is not None
@@ -97,38 +109,34 @@ def _trial_lines(row: dict[str, Any]) -> str:
     return (
         f"\n{row['case']}, one trial, in turns (median, lowest and highest)\n"
         f"{as_table(table, ['', 'images/s', 'ms/step'])}\n"
-        f"ours is {row['images_per_s_ratio']:.2f} times as fast; a step cannot take less than"
-        f" {row['floor_ms_per_step']:.3g} ms here: {row['floor_share']:.0%} of that pace"
+        f"ours is {row['images_per_s_ratio']:.2f} times as fast; at the pace of {row['bound']} a"
+        f" step would take {row['reference_ms_per_step']:.3g} ms, so ours reaches"
+        f" {row['reference_share']:.0%} of that"
     )
 
 
-def _machine_lines(rows: list[dict[str, Any]]) -> str:
-    table = [
-        {
-            "all cores busy": row["case"],
-            "plain loop": f"{row['plain_images_per_s_per_core']:.0f}",
-            "ours": f"{row['ours_images_per_s_per_core']:.0f}",
-            "ratio": f"{row['images_per_s_per_core_ratio']:.2f}",
-        }
-        for row in rows
-    ]
-    names = ["all cores busy", "plain loop", "ours", "ratio"]
-    return f"\nImages/s per core\n{as_table(table, names)}"
+def _machine_line(row: dict[str, Any]) -> str:
+    return (
+        f"\n{row['case']}, all {row['cores']} cores busy, images/s per core:"
+        f" plain loop {row['plain_images_per_s_per_core']:.0f} ({row['plain_fastest']}),"
+        f" ours {row['ours_images_per_s_per_core']:.0f},"
+        f" {row['images_per_s_per_core_ratio']:.2f} times as fast"
+    )
 
 
-def _many_lines(title: str, rows: list[dict[str, Any]], device: str) -> str:
+def _many_lines(rows: list[dict[str, Any]], device: str) -> str:
     table = [
         {
             "at once": str(row["trials_at_once"]),
-            "images/s": _rate(row["images_per_s"]),
-            "trials/h": f"{row['trials_per_hour']:.1f}",
-            "against one": f"{row['one_trial_ratio']:.2f}",
+            "images/s": row["error"] if "error" in row else _rate(row["images_per_s"]),
+            "trials/h": "" if "error" in row else f"{row['trials_per_hour']:.1f}",
+            "against one": "" if "error" in row else f"{row['one_trial_ratio']:.2f}",
         }
         for row in rows
     ]
     where = "the cores" if device == "cpu" else f"a GPU, MPS {'on' if rows[0]['mps'] else 'off'}"
     names = ["at once", "images/s", "trials/h", "against one"]
-    head = f"\nTrials that share {where} ({title}; training alone, sized as {rows[0]['trial']})"
+    head = f"\nTrials that share {where}: {rows[0]['trial']}, validation included"
     return f"{head}\n{as_table(table, names)}"
 
 

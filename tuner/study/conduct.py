@@ -128,7 +128,6 @@ def conduct(
         If a run ended before its budget was spent.
     """
     from tuner import engine
-    from tuner.packing import with_packing
     from tuner.ray_session import check_before_start, check_fits, ray_session
 
     runs = check(spec, folder.name)
@@ -144,10 +143,11 @@ def conduct(
             """
             with follow(f"study {folder.name}: {spec.title}") as shown:
                 engine.prepared(spec.data, cache, shown.notice)
-                first = runs[0].spec.model_copy(update={"resources": spec.resources})
-                resources = with_packing(first, cache, shown.notice).resources
+                resources = _resources(spec, runs, folder, cache, shown.notice)
                 shown.notice("Starting Ray …")
-            check_fits(resources, stack.enter_context(ray_session(resources)))
+            gpus, _ = check_fits(resources, stack.enter_context(ray_session(resources)))
+            for run in runs:
+                engine.check_precision(run.spec, gpus)
             freeze(spec, folder)  # after all that could be refused
             return resources
 
@@ -205,6 +205,26 @@ def _run(
     state, reason = state_of(of)
     if state != "finished":
         raise UnfinishedError(run.name, state, reason)
+
+
+def _resources(
+    spec: StudySpec,
+    runs: Sequence[StudyRun],
+    folder: Path,
+    cache: Path,
+    notice: Callable[[str], None],
+) -> ResourcesConfig:
+    """Return what each trial holds; what `auto` found for the study's first run stays."""
+    from tuner.packing import with_packing
+
+    if spec.resources.gpus_per_trial == "auto":
+        for run in runs:
+            if (folder / run.name / RECORD).exists():
+                with Record.open(folder / run.name) as record:
+                    held = record.run().spec["resources"]["gpus_per_trial"]
+                return spec.resources.model_copy(update={"gpus_per_trial": held})
+    first = runs[0].spec.model_copy(update={"resources": spec.resources})
+    return with_packing(first, cache, notice).resources
 
 
 def _with_trunks(spec: RunSpec, folder: Path) -> RunSpec:

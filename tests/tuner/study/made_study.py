@@ -32,6 +32,7 @@ class MadeEngine:
         self.resumed: list[str] = []
         self.fingerprints: list[str | None] = []
         self.trunks: dict[str, str | None] = {}
+        self.shares: list[float | str | None] = []
         self.on_start = on_start
         self.endings: dict[str, Sequence[Ending]] = {}
 
@@ -44,9 +45,10 @@ class MadeEngine:
         self.started.append(name)
         self.fingerprints.append(options["fingerprint"])
         self.trunks[name] = spec.resources.trunks
+        self.shares.append(spec.resources.gpus_per_trial)
         folder = runs / name
         values = spec.model_dump(mode="json")
-        parts = ("sampler", "scheduler", "study", "budget")
+        parts = ("sampler", "scheduler", "study", "budget", "resources")
         make_record(
             folder, values["space"], values["budget"]["trials"], spec.epochs,
             seed=spec.seed, endings=self.endings.get(name, ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,7 +12,7 @@ from search_spaces.model import UserError
 from tests.reports.made_records import Ending
 from tests.tuner.study.made_study import MadeEngine, Told, made_engine
 from tests.tuner.study.test_spec import SMALL, written
-from tuner import ray_session
+from tuner import packing, ray_session
 from tuner.record import Record
 from tuner.study.choice import target_of, tuned
 from tuner.study.conduct import UnfinishedError, conduct, freeze
@@ -103,6 +104,48 @@ def test_a_study_that_was_killed_before_any_run_goes_on_there(study, tmp_path, m
     made_engine.on_start = lambda name: None
     run(study, tmp_path / "s")
     assert [name for name in made_engine.started if "-of-" not in name] == RUNS
+
+
+def test_how_many_trials_share_a_gpu_is_measured_once_for_all_arms(
+    tmp_path, made_engine, monkeypatch
+):
+    """Also across kills: arms whose trials held different shares could not be compared."""
+    found = iter([0.5, 0.25])
+
+    def measured(spec, cache, notice):
+        assert spec.resources.gpus_per_trial == "auto"
+        resources = spec.resources.model_copy(update={"gpus_per_trial": next(found)})
+        return spec.model_copy(update={"resources": resources})
+
+    @contextmanager
+    def session(resources):
+        yield {"CPU": 4.0, "GPU": 1.0}
+
+    def killed(name):
+        if name == RUNS[2]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(packing, "with_packing", measured)
+    monkeypatch.setattr(ray_session, "ray_session", session)
+    monkeypatch.setattr(ray_session, "check_before_start", lambda resources: None)
+    study = load_study(written(tmp_path, PLAN), {"resources": {"gpus_per_trial": "auto"}})
+    made_engine.on_start = killed
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path / "s")
+    made_engine.on_start = lambda name: None
+    run(study, tmp_path / "s")
+    assert len(made_engine.shares) >= len(RUNS)
+    assert set(made_engine.shares) == {0.5}
+
+
+def test_a_precision_that_the_machine_lacks_is_refused_before_anything_is_frozen(
+    tmp_path, made_engine
+):
+    change = {"training": {"precision": "tf32"}}
+    study = load_study(written(tmp_path, PLAN), change)
+    with pytest.raises(UserError, match="tf32 needs a GPU"):
+        run(study, tmp_path / "s")
+    assert not (tmp_path / "s" / FILE).exists()
 
 
 def test_a_run_that_was_interrupted_is_resumed_and_the_rest_follows(study, tmp_path, made_engine):
