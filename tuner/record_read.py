@@ -166,14 +166,19 @@ class RecordReader:
     def totals(self) -> Totals:
         """Return what the run has spent so far."""
         counts = dict.fromkeys(TRIAL_STATES, 0)
-        epochs, slot_s = 0, 0.0
-        query = "SELECT state, count(*), sum(as_run_epochs), sum(slot_s) FROM trial GROUP BY state"
-        for state, count, state_epochs, state_slot_s in self._all(query):
+        sums = [0, 0.0, 0, 0.0]
+        columns = ("as_run_epochs", "slot_s", "stand_alone_epochs", "saved_slot_s")
+        chosen = ", ".join(f"sum({column})" for column in columns)
+        for state, count, *of_state in self._all(
+            f"SELECT state, count(*), {chosen} FROM trial GROUP BY state"
+        ):
             counts[state] = count
-            epochs += state_epochs
-            slot_s += state_slot_s
+            sums = [total + part for total, part in zip(sums, of_state, strict=True)]
+        epochs, slot_s, stand_alone_epochs, saved_slot_s = sums
         active_s = self._all("SELECT active_s FROM run")[0][0]
-        return Totals(counts, epochs, slot_s, active_s)
+        return Totals(
+            counts, int(epochs), slot_s, active_s, int(stand_alone_epochs), slot_s + saved_slot_s
+        )
 
     def best(self) -> TrialRow | None:
         """Return the trial with the highest score, the lowest number where scores are equal.

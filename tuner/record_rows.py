@@ -149,6 +149,10 @@ class Totals:
     """Slot-seconds held."""
     active_s: float
     """Seconds during which a driver ran."""
+    stand_alone_epochs: int = 0
+    """Epochs of all trials, shared ones counted for each."""
+    stand_alone_slot_s: float = 0.0
+    """Slot-seconds that the trials would have cost without sharing."""
 
     @property
     def num_trials(self) -> int:

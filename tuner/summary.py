@@ -33,7 +33,6 @@ def summary(record: RecordReader) -> dict[str, Any]:
     """Return what a run is and found, as plain JSON values."""
     with record.transaction():
         run, totals, best = record.run(), record.totals(), record.best()
-        rows = record.trials()
     state, reason, trials = run.state, run.reason, totals.trials
     if state == "running" and writer(record.folder) is None:
         state, reason = "interrupted", "its process ended without notice"
@@ -49,8 +48,8 @@ def summary(record: RecordReader) -> dict[str, Any]:
         "cost": {
             "epochs": totals.epochs,
             "slot_seconds": round(totals.slot_s, 3),
-            "stand_alone_epochs": sum(row.stand_alone_epochs for row in rows),
-            "stand_alone_slot_seconds": round(sum(row.stand_alone_slot_s for row in rows), 3),
+            "stand_alone_epochs": totals.stand_alone_epochs,
+            "stand_alone_slot_seconds": round(totals.stand_alone_slot_s, 3),
             "wall_seconds": round(totals.active_s, 3),
         },
         "digest": run.digest,

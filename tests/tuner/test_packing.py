@@ -125,9 +125,8 @@ def test_it_is_measured_with_the_largest_trial(monkeypatch, tmp_path):
     server(monkeypatch, 1)
     monkeypatch.setattr(packing, "measure", lambda trial, *_: seen.append(trial) or tried(100.0))
     file = tmp_path / "space.yaml"
-    file.write_text(
-        "fixed: {method: none}\nknobs:\n  batch_size: {kind: int, low: 16, high: 256}\n"
-    )
+    knob = "{kind: int, low: 16, high: 256, source: s}"
+    file.write_text(f"summary: s\nfixed: {{method: none}}\nknobs:\n  batch_size: {knob}\n")
     flags = {"space": str(file), "resources": {"gpus_per_trial": "auto"}}
     with_packing(build_spec("quick", None, flags, {}, {}), tmp_path, lambda _: None)
     assert seen[0].training.batch_size == 256
