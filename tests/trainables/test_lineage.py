@@ -149,7 +149,7 @@ def test_every_field_of_a_trial_is_part_of_its_lineage_somewhere() -> None:
     seen: set[str] = set()
     for knobs in (
         {"optimizer": "sgd", "schedule": "step", "dropout_rate": 0.5},
-        {"method": "dynamic", "schedule": "cosine"},
+        {"method": "dynamic", "schedule": "cosine", "precision": "bf16"},
         periodic(3, interval_unit="step"),
     ):
         seen |= {fact.name for fact in lineage(tiny_config(**knobs), STEPS)}
