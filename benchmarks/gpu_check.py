@@ -20,10 +20,13 @@ from typing import Any
 
 import click
 
+from tuner.bench.measure import REFERENCES, about
+from tuner.provenance import gpus
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-TRAIN, EVAL = 28_709, 3_589
-"""Images of FER2013's training split, and of each of the other two."""
+REFERENCE = REFERENCES["cuda"]
+"""A trial of FER2013's size."""
 
 
 def tests() -> dict[str, Any]:
@@ -52,15 +55,15 @@ def told(arguments: list[str]) -> dict[str, Any]:
 
 
 def whole_trial(stem: str, precision: str, data: Path | None) -> dict[str, Any]:
-    """Train 60 epochs of FER2013's size and return how long it took."""
+    """Train a trial of FER2013's size and return how long it took."""
     source = (
         ["--data", str(data)]
         if data is not None
-        else ["--set-data", f"synthetic_train={TRAIN}", "--set-data", f"synthetic_eval={EVAL}"]
+        else [f"--set-data={name}={value}" for name, value in REFERENCE.data.items()]
     )
     found = told(
-        ["trainables", *source, "--epochs", "60", "--device", "cuda", "--set", f"stem={stem}",
-         "--set", f"precision={precision}"]
+        ["trainables", *source, "--epochs", str(REFERENCE.epochs), "--device", "cuda",
+         "--set", f"stem={stem}", "--set", f"precision={precision}"]
     )  # fmt: skip
     keys = ("seconds", "images_per_s", "best_epoch", "val_f1", "test_f1", "device", "error")
     return {
@@ -76,9 +79,6 @@ def whole_trial(stem: str, precision: str, data: Path | None) -> dict[str, Any]:
               help="fer2013.zip; synthetic faces without it.")  # fmt: skip
 def main(data: Path | None) -> None:
     """Run the tests marked gpu and all measurements, and write the results file."""
-    from tuner.bench.measure import about
-    from tuner.provenance import gpus
-
     present = gpus()
     if not present:
         raise click.ClickException("This machine shows no NVIDIA GPU, which this check is for.")
@@ -100,7 +100,7 @@ def main(data: Path | None) -> None:
         trial = whole_trial(stem, precision, data)
         keep("trials", [*found["trials"], trial])
         took = trial.get("error") or f"{trial['seconds']:.0f} s"
-        click.echo(f"60 epochs, {stem} stem, {precision}: {took}")
+        click.echo(f"{REFERENCE.epochs} epochs, {stem} stem, {precision}: {took}")
     click.echo(f"Written: {path}")
     failed = "error" in found["bench"] or any("error" in trial for trial in found["trials"])
     sys.exit(0 if found["tests"]["passed"] and not failed else 1)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.searches import alternating
 from tuner.record import Record
 
 HERE = Path(__file__).parent
@@ -97,7 +98,7 @@ def main(concurrency: str, seed: str, rounds: int, only: str) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             for number in range(rounds):
                 found = {}
-                for share in SHARING if number % 2 == 0 else reversed(SHARING):
+                for share in alternating(SHARING, number):
                     name = f"{number}{share}"
                     given = [*arguments, "--concurrency", concurrency, "--seed", seed, share]
                     costs[share].append(search(Path(temporary), name, given))

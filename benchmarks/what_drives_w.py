@@ -73,12 +73,11 @@ def main(
         chosen_B = torch.randint(len(images_NCHW), (64,))
         images_BCHW, labels_B = images_NCHW[chosen_B], labels_N[chosen_B]
         network.injection.begin_step(step, epoch=1)
-        network.injection.begin_forward()  # so does the network, again, to the same w
+        loss = functional.cross_entropy(network(images_BCHW), labels_B)  # sets every w to its mean
         means = [unit.w.detach().mean().item() for unit in units(network)]
         first = [
             step if seen is None and w < 0 else seen for seen, w in zip(first, means, strict=True)
         ]
-        loss = functional.cross_entropy(network(images_BCHW), labels_B)
         if step in LOGGED:
             single = mean_gradient(network, images_BCHW, labels_B)
             double = mean_gradient(network, images_BCHW.double(), labels_B)

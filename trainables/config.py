@@ -17,6 +17,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from search_spaces.model import FieldPath, Model, Section, UserError, did_you_mean, shown, validated
 
 Arm = Literal["baseline", "dropout", "periodic", "periodic+dropout", "dynamic", "dynamic+dropout"]
+Precision = Literal["fp32", "tf32", "bf16"]
 BASIC_POSITIONS = ("bn1", "bn2", "shortcut", "all")
 MOST_STEPS = 1_000_000_000
 """More optimiser steps than any training has."""
@@ -124,7 +125,7 @@ class TrainingConfig(Section):
     augment: Literal["none", "flip", "flip_shift"] = "none"
     """`flip`: mirror with probability ½; `flip_shift`: also shift by up to 1/12 of the side.
     The paper names none."""
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """`fp32`, the reference; `tf32`: products and convolutions of a GPU round their factors to 10
     bits; `bf16`: the network computes in bfloat16 (autocast), weights and optimiser in fp32. Both
     change AutoReLU's rounding, which drives w."""

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from trainables.config import Precision
 from trainables.feed import Batch, DeviceSplit
 from trainables.metrics import accuracy, macro_f1
 from trainables.networks import InjectedResNet
-from trainables.process import Precision, autocast
+from trainables.process import autocast
 from trainables.replay import Replay
 
 BATCH_SIZE = 256

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from search_spaces.model import UserError
-
-Precision = Literal["fp32", "tf32", "bf16"]
+from trainables.config import Precision
 
 
 def prepare_process(device: str, precision: Precision = "fp32") -> None:

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from reports.figures.chart import Column, Table
 from reports.figures.runs import Run
 from search_spaces.space import ChoiceKnob, Knob
-from trainables.config import DROPOUT_KNOBS, METHOD_KNOBS, InjectionConfig
+from trainables.config import DROPOUT_KNOBS, METHOD_KNOBS, InjectionConfig, TrainingConfig
 from tuner.cli.formatting import duration
 from tuner.record_schema import TRIAL_STATES
 from tuner.spec import in_effect
 
-PRECISION = "fp32"
-"""What trials compute in; `trainables.config.TrainingConfig` has no other."""
+PRECISION = TrainingConfig().precision
+"""What trials compute in where the specification names nothing else."""
 
 
 class Facts(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.process import Precision
+from trainables.config import Precision
 from trainables.rig import Rig
 
 SIDE = {"cpu": 1024, "cuda": 8192}

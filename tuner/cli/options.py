@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,8 +72,3 @@ def find_run(runs: Path, name: str) -> Path:
     if not known:
         raise UserError(f"Unknown run {name!r}: {runs} holds no run. Start one with `tuner run`.")
     raise UserError(did_you_mean("run", name, known))
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

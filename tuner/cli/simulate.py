@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from tuner.cli.formatting import as_csv, as_table
-from tuner.cli.options import Command, cores, find_run, format_option, runs_option
+from tuner.cli.options import Command, find_run, format_option, runs_option
 from tuner.cli.sources import share
+from tuner.ray_session import local_cpus
 from tuner.spec_sections import SamplerConfig, SchedulerConfig
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def simulate_command(
             num_halves=num_halves,
             seed=seed,
             nearest=nearest,
-            jobs=jobs or cores(),
+            jobs=jobs or local_cpus(),
             progress=lambda done, total: bar.update(1000 * done // total - bar.pos),
         )
     for warning in result.warnings:

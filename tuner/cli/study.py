@@ -15,7 +15,7 @@ import click
 
 from search_spaces.model import UserError, validated
 from tuner.cli.formatting import as_table, duration
-from tuner.cli.options import Command, cache_option, cores, format_option, known_runs, runs_option
+from tuner.cli.options import Command, cache_option, format_option, known_runs, runs_option
 from tuner.cli.search import (
     absolute,
     flags_given,
@@ -26,7 +26,7 @@ from tuner.cli.search import (
 )
 from tuner.cli.texts import filled
 from tuner.folders import check_name, writable
-from tuner.ray_session import check_before_start
+from tuner.ray_session import check_before_start, local_cpus
 from tuner.spec import FLAGS, merged
 from tuner.spec_sections import ResourcesConfig
 from tuner.study.spec import FILE, StudySpec, load_study, thawed
@@ -80,7 +80,7 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
         with redirect_stdout(sys.stderr):  # where Ray, too, prints
             conduct.conduct(
                 spec, folder, cache=options["cache"], command=ctx.find_root().obj,
-                follow=_Shown().follow, jobs=cores(),
+                follow=_Shown().follow, jobs=local_cpus(),
             )  # fmt: skip
     except conduct.UnfinishedError as error:
         click.echo(f"{error} Go on with: tuner study {reference(folder, runs)}", err=True)
