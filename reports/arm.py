@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.table import Trials
-from tuner.record_schema import END_STATES
+from tuner.record_schema import END_STATES, FAILED_STATES
 
-FAILED = ("crashed", "diverged")
 CUT_SHORT = ("pruned", "stopped")
 NEVER = -1.0
 """Stands for the score of a trial that failed, or was never scored: below every score."""
@@ -89,7 +88,7 @@ def arm_of(trials: Trials, space: str) -> Arm:
     ended = trials.where(space=space, states=END_STATES)
     census = ended.where(stage="census")
     chosen = census if len(census) else ended.where(stage="search")
-    failed = np.array([state in FAILED for state in chosen.state], dtype=np.bool_)
+    failed = np.array([state in FAILED_STATES for state in chosen.state], dtype=np.bool_)
     scores = np.array([NEVER if score is None else score for score in chosen.score])
     return Arm(
         space=space,

@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reports.arm import FAILED
 from tuner.record import Record
 from tuner.record_rows import TrialRow
-from tuner.record_schema import END_STATES
+from tuner.record_schema import END_STATES, FAILED_STATES
 
 
 class RealSearch(NamedTuple):
@@ -53,7 +52,7 @@ def real_search(folder: Path, target: float) -> RealSearch:
     hits = [
         ends[one.number][index]
         for one in trials
-        if one.state in END_STATES and one.state not in FAILED
+        if one.state in END_STATES and one.state not in FAILED_STATES
         for index, row in enumerate(epochs[one.number])
         if (row["best_val_f1"] or 0.0) >= target
     ]

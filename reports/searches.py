@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from reports.arm import FAILED
 from reports.proportions import Interval, exact_interval
 from reports.table import Trials
-from tuner.record_schema import END_STATES
+from tuner.record_schema import END_STATES, FAILED_STATES
 
 
 class Search(NamedTuple):
@@ -80,7 +79,7 @@ def searches_of(trials: Trials, space: str, target: float, column: str) -> list[
         for i in group:
             spent += costs[i]
             score = rows.score[i]
-            matched = score is not None and score >= target and rows.state[i] not in FAILED
+            matched = score is not None and score >= target and rows.state[i] not in FAILED_STATES
             if matched:
                 break
         found.append(Search(spent, matched))

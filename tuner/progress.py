@@ -11,7 +11,6 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
@@ -22,7 +21,7 @@ from tuner.record import Record
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
-from tuner.record_schema import END_STATES
+from tuner.record_schema import END_STATES, OPEN_STATES, SCORED_STATES
 from tuner.summary import Remaining, remaining, without_process
 
 if TYPE_CHECKING:
@@ -73,28 +72,25 @@ class View(NamedTuple):
 def view(record: RecordReader) -> View:
     """Return what to show of a run."""
     with record.transaction():
-        run, totals, trials, best = record.run(), record.totals(), record.trials(), record.best()
+        run, totals, best = record.run(), record.totals(), record.best()
+        begun, top = record.trials(OPEN_STATES), record.leading(MOST_ROWS)
         alive = run.state != "running" or writer(record.folder) is not None
-        if not alive:
-            trials = [replace(t, state="waiting") if t.state == "running" else t for t in trials]
+        running = [trial for trial in begun if trial.state == "running" and alive]
         slots = [event.data for event in record.events() if event.kind == "slots" and event.data]
         current = {
             trial.number: record.epochs(trial.number)[-1]["val_f1"]
-            for trial in trials
-            if trial.epochs and trial.state == "running"
+            for trial in running
+            if trial.epochs
         }
     epochs = int(run.spec["epochs"])
-    lines = {trial.number: _line(trial, epochs, current.get(trial.number)) for trial in trials}
-    ended = sorted(
-        (trial for trial in trials if trial.state in END_STATES and _counts(trial)),
-        key=lambda trial: (-(trial.score or 0.0), trial.number),
-    )
+    if not alive and best is not None and best.state == "running":
+        best = replace(best, state="waiting")
+    going = alive and run.state == "running"
     busy = None
     if slots and totals.active_s:
         size = slots[-1]["concurrency"] * slots[-1].get("fraction", 1.0)
         busy = min(1.0, totals.slot_s / (size * totals.active_s))
     counts = totals.trials if alive else without_process(totals.trials)
-    going = alive and run.state == "running"
     return View(
         name=run.name,
         state=run.state if alive else "interrupted",
@@ -105,10 +101,10 @@ def view(record: RecordReader) -> View:
         epochs=totals.epochs,
         elapsed_s=totals.active_s,
         utilisation=busy,
-        remaining=remaining(trials, totals, run.budget, epochs) if going else None,
-        best=None if best is None else lines[best.number],
-        running=tuple(lines[trial.number] for trial in trials if trial.state == "running"),
-        top=tuple(lines[trial.number] for trial in ended),
+        remaining=remaining(begun, totals, run.budget, epochs) if going else None,
+        best=None if best is None else _line(best, epochs, current.get(best.number)),
+        running=tuple(_line(trial, epochs, current.get(trial.number)) for trial in running),
+        top=tuple(_line(trial, epochs, None) for trial in top),
     )
 
 
@@ -120,30 +116,47 @@ def status_line(shown: View) -> str:
     return f"{counts}; {shown.epochs} epochs{best}{left}"
 
 
-def changes(before: Iterable[TrialRow], after: Sequence[TrialRow]) -> list[str]:
-    """Return a line for every trial that has started, ended, or become the best."""
-    old = {trial.number: trial for trial in before}
-    top = max((trial.score or 0.0 for trial in old.values() if _counts(trial)), default=0.0)
-    lines = []
-    for trial in after:
-        known = old.get(trial.number)
-        knobs = knob_text(trial.knobs)
-        if trial.started_at and (known is None or known.started_at is None):
-            lines.append(f"trial {trial.number} started: {knobs or f'seed {trial.seed}'}")
-        if _counts(trial) and (trial.score or 0.0) > top:
-            top = trial.score or 0.0
-            lines.append(
-                f"new best: {score_text(top)} at epoch {trial.best_epoch} of trial"
-                f" {trial.number}{' (' + knobs + ')' if knobs else ''}"
-            )
-        if trial.state in END_STATES and (known is None or known.state not in END_STATES):
-            why = trial.error or trial.reason
-            score = "no score" if trial.state == "diverged" else f"best {score_text(trial.score)}"
-            lines.append(
-                f"trial {trial.number} {trial.state} after {trial.epochs} epochs,"
-                f" {score}{f': {why}' if why else ''}"
-            )
-    return lines
+class Changes:
+    """What trials have done since one last looked; asks only for those that may have changed.
+
+    Parameters
+    ----------
+    record : RecordReader
+        What it holds now is taken as known.
+    """
+
+    def __init__(self, record: RecordReader) -> None:
+        self._open = {trial.number: trial for trial in record.trials(OPEN_STATES)}
+        self._last = record.totals().num_trials - 1
+        best = record.best()
+        self._top = 0.0 if best is None else best.score or 0.0
+
+    def lines(self, record: RecordReader) -> list[str]:
+        """Return a line for every trial that has started, ended, or become the best."""
+        lines = []
+        for trial in record.news(self._last, self._open):
+            known = self._open.pop(trial.number, None)
+            knobs = knob_text(trial.knobs)
+            if trial.started_at and (known is None or known.started_at is None):
+                lines.append(f"trial {trial.number} started: {knobs or f'seed {trial.seed}'}")
+            if trial.state in SCORED_STATES and (trial.score or 0.0) > self._top:
+                self._top = trial.score or 0.0
+                lines.append(
+                    f"new best: {score_text(self._top)} at epoch {trial.best_epoch} of trial"
+                    f" {trial.number}{' (' + knobs + ')' if knobs else ''}"
+                )
+            if trial.state in END_STATES:
+                why = trial.error or trial.reason
+                diverged = trial.state == "diverged"
+                score = "no score" if diverged else f"best {score_text(trial.score)}"
+                lines.append(
+                    f"trial {trial.number} {trial.state} after {trial.epochs} epochs,"
+                    f" {score}{f': {why}' if why else ''}"
+                )
+            else:
+                self._open[trial.number] = trial
+            self._last = max(self._last, trial.number)
+        return lines
 
 
 def render(shown: View, width: int = 80) -> Group:
@@ -202,7 +215,7 @@ class Display:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._began_s = self._told_s = time.monotonic()
-        self._trials: list[TrialRow] = []
+        self._changes: Changes | None = None
         self._event = 0
         self._hushed: set[str] = set()
         self._live: Any = None
@@ -223,7 +236,7 @@ class Display:
     def follow(self, folder: Path) -> None:
         """Begin to show the run in `folder`; what happened before is taken as known."""
         with Record.open(folder) as record:
-            self._trials = record.trials()
+            self._changes = Changes(record)
             self._event = max((event.id for event in record.events()), default=0)
         self._thread = threading.Thread(target=self._run, args=(folder,), daemon=True)
         self._thread.start()
@@ -285,7 +298,6 @@ class Display:
 
     def _tell_new(self, record: Record, started_and_ended: bool) -> None:
         """Tell what has happened since the last time."""
-        trials = record.trials()
         for event in record.events(self._event):
             self._event = event.id
             if event.kind not in TOLD or event.kind in self._hushed:
@@ -294,9 +306,8 @@ class Display:
                 self._hushed.add(event.kind)
             of = "" if event.trial is None else f" (trial {event.trial})"
             self._tell_line(f"{event.kind}: {event.message}{of}")
-        for line in changes(self._trials, trials) if started_and_ended else ():
+        for line in self._changes.lines(record) if self._changes and started_and_ended else ():
             self._tell_line(line)
-        self._trials = trials
         self._print_lines()
 
     def _tell_line(self, text: str) -> None:
@@ -307,10 +318,6 @@ class Display:
 def is_going(record: Record) -> bool:
     """Return whether a living process drives the run."""
     return record.run().state == "running" and writer(record.folder) is not None
-
-
-def _counts(trial: TrialRow) -> bool:
-    return trial.score is not None and trial.state not in ("crashed", "diverged")
 
 
 def _line(trial: TrialRow, epochs: int, current: float | None) -> TrialLine:

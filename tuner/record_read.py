@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 from search_spaces.model import UserError
 from tuner.record_file import reraise
 from tuner.record_rows import ConfigRow, EventRow, RungRow, RunRow, Totals, TrialRow, decoded
-from tuner.record_schema import TABLES, TRIAL_STATES
+from tuner.record_schema import END_STATES, SCORED_STATES, TABLES, TRIAL_STATES
 
 SYNC_EVERY_S = 1.0
 """A commit waits for the disk unless one did less than this ago: 2900 instead of 270 epochs a
@@ -114,6 +114,23 @@ class RecordReader:
         rows = self._all(f"SELECT * FROM trial WHERE {where} ORDER BY number", wanted)
         return [TrialRow(**decoded("trial", row)) for row in rows]
 
+    def news(self, after: int, numbers: Iterable[int]) -> list[TrialRow]:
+        """Return the trials above a number, and those of these numbers: what may have changed.
+
+        Parameters
+        ----------
+        after : int
+            The highest number seen so far; -1 asks for all.
+        numbers : iterable of int
+            Trials that were waiting or running when last seen.
+        """
+        rows = self._all(
+            "SELECT * FROM trial WHERE number > ? OR number IN (SELECT value FROM json_each(?))"
+            " ORDER BY number",
+            (after, json.dumps(list(numbers))),
+        )
+        return [TrialRow(**decoded("trial", row)) for row in rows]
+
     def trial(self, number: int) -> TrialRow:
         """Return one trial.
 
@@ -167,18 +184,21 @@ class RecordReader:
         """Return what the run has spent so far."""
         counts = dict.fromkeys(TRIAL_STATES, 0)
         sums = [0, 0.0, 0, 0.0]
+        ended_epochs = 0
         columns = ("as_run_epochs", "slot_s", "stand_alone_epochs", "saved_slot_s")
         chosen = ", ".join(f"sum({column})" for column in columns)
         for state, count, *of_state in self._all(
             f"SELECT state, count(*), {chosen} FROM trial GROUP BY state"
         ):
             counts[state] = count
+            ended_epochs += of_state[0] if state in END_STATES else 0
             sums = [total + part for total, part in zip(sums, of_state, strict=True)]
         epochs, slot_s, stand_alone_epochs, saved_slot_s = sums
         active_s = self._all("SELECT active_s FROM run")[0][0]
         return Totals(
-            counts, int(epochs), slot_s, active_s, int(stand_alone_epochs), slot_s + saved_slot_s
-        )
+            counts, int(epochs), slot_s, active_s, int(stand_alone_epochs), slot_s + saved_slot_s,
+            int(ended_epochs),
+        )  # fmt: skip
 
     def best(self) -> TrialRow | None:
         """Return the trial with the highest score, the lowest number where scores are equal.
@@ -186,11 +206,17 @@ class RecordReader:
         Running trials count with what they have reached. Crashed and diverged ones do not: the
         measurement protocol counts neither as having matched anything.
         """
+        return next(iter(self.leading(1, TRIAL_STATES)), None)
+
+    def leading(self, most: int, states: Sequence[str] = END_STATES) -> list[TrialRow]:
+        """Return the trials in these states with the highest scores, as `best` orders them."""
+        scored = [state for state in states if state in SCORED_STATES]
         rows = self._all(
-            "SELECT * FROM trial WHERE score IS NOT NULL AND state NOT IN ('crashed', 'diverged')"
-            " ORDER BY score DESC, number LIMIT 1"
+            f"SELECT * FROM trial WHERE score IS NOT NULL AND state IN"
+            f" ({', '.join('?' * len(scored))}) ORDER BY score DESC, number LIMIT ?",
+            (*scored, most),
         )
-        return TrialRow(**decoded("trial", rows[0])) if rows else None
+        return [TrialRow(**decoded("trial", row)) for row in rows]
 
     def _choose_sync(self) -> None:
         now = time.monotonic()

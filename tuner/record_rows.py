@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.config import canonical_json
-from tuner.record_schema import TABLES
+from tuner.record_schema import END_STATES, TABLES
 from tuner.rungs import Decision
 
 
@@ -153,6 +153,13 @@ class Totals:
     """Epochs of all trials, shared ones counted for each."""
     stand_alone_slot_s: float = 0.0
     """Slot-seconds that the trials would have cost without sharing."""
+    ended_epochs: int = 0
+    """Of `epochs`, those of trials that have ended."""
+
+    @property
+    def num_ended(self) -> int:
+        """Trials that have ended, however."""
+        return sum(self.trials.get(state, 0) for state in END_STATES)
 
     @property
     def num_trials(self) -> int:

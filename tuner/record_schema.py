@@ -19,6 +19,9 @@ CONFIG_STATES = ("asked", "completed", "pruned", "failed")
 TRIAL_STATES = ("waiting", "running", "completed", "pruned", "diverged", "crashed", "stopped")
 OPEN_STATES = ("waiting", "running")
 END_STATES = TRIAL_STATES[2:]
+FAILED_STATES = ("diverged", "crashed")
+"""Their scores do not count: the measurement protocol lets failures match nothing."""
+SCORED_STATES = tuple(state for state in TRIAL_STATES if state not in FAILED_STATES)
 
 SQL_TYPES = {
     "INTEGER": "INTEGER",

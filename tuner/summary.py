@@ -14,7 +14,7 @@ from search_spaces.model import UserError
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import Totals, TrialRow
-from tuner.record_schema import END_STATES
+from tuner.record_schema import FAILED_STATES
 from tuner.spec import in_effect
 
 DONE, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
@@ -81,7 +81,7 @@ def exit_status(summed: dict[str, Any]) -> int:
 
 def failures(summed: dict[str, Any]) -> int:
     """Return how many trials of a summary crashed or diverged."""
-    return sum(summed["trials"].get(state, 0) for state in ("crashed", "diverged"))
+    return sum(summed["trials"].get(state, 0) for state in FAILED_STATES)
 
 
 def next_steps(summed: dict[str, Any], reference: str) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def next_steps(summed: dict[str, Any], reference: str) -> list[tuple[str, str]]:
 
 
 def remaining(
-    trials: Sequence[TrialRow], totals: Totals, budget: dict[str, Any], epochs: int
+    going: Sequence[TrialRow], totals: Totals, budget: dict[str, Any], epochs: int
 ) -> Remaining | None:
     """Estimate how long a run will still take, or None before the first epoch.
 
@@ -109,7 +109,8 @@ def remaining(
 
     Parameters
     ----------
-    trials : sequence of TrialRow
+    going : sequence of TrialRow
+        Those that wait or run.
     totals : Totals
     budget : dict
         As recorded: trials, epochs, gpu_hours, wall_hours, each a number or None.
@@ -119,10 +120,10 @@ def remaining(
     if not totals.epochs or not totals.active_s:
         return None
     pace_s = totals.active_s / totals.epochs
-    ended = [trial.as_run_epochs for trial in trials if trial.state in END_STATES]
-    mean = sum(ended) / len(ended) if ended else float(epochs)
-    open_trials = [trial.epochs for trial in trials if trial.state not in END_STATES]
-    begun = sum(min(epochs - done, max(mean - done, 1)) for done in open_trials if done < epochs)
+    ended = totals.num_ended
+    mean = totals.ended_epochs / ended if ended else float(epochs)
+    done = [trial.epochs for trial in going if trial.epochs < epochs]
+    begun = sum(min(epochs - one, max(mean - one, 1)) for one in done)
     limits = []
     if budget.get("trials") is not None:
         to_ask = max(0, budget["trials"] - totals.num_trials)

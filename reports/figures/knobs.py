@@ -25,6 +25,7 @@ from reports.figures.chart import (
 from reports.figures.runs import Floats, Run, Trial
 from reports.figures.theme import STATES, Style
 from search_spaces.space import ChoiceKnob, Knob, Space
+from tuner.record_schema import FAILED_STATES
 
 MOST_BINS = 12
 LEAST_FOR_MEDIANS = 12
@@ -89,7 +90,7 @@ def knob_scores(label: str, space: Space, trials: Sequence[Trial], name: str) ->
     having = [trial for trial in trials if name in trial.row.knobs]
     for trial in having:
         row = trial.row
-        if row.score is None or row.state in ("crashed", "diverged"):
+        if row.score is None or row.state in FAILED_STATES:
             continue
         value = str(row.knobs[name]) if choice else row.knobs[name]
         kind = FINAL if row.state == "completed" else SO_FAR

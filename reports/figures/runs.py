@@ -17,6 +17,7 @@ from search_spaces.model import validated
 from search_spaces.space import Space
 from tuner.record import Record
 from tuner.record_rows import EventRow, RungRow, RunRow, TrialRow
+from tuner.record_schema import FAILED_STATES
 from tuner.spec import RunSpec
 from tuner.table import default_stage
 
@@ -137,7 +138,7 @@ def best_of(trials: Iterable[Trial]) -> Trial | None:
     counted = [
         trial
         for trial in trials
-        if trial.row.score is not None and trial.row.state not in ("crashed", "diverged")
+        if trial.row.score is not None and trial.row.state not in FAILED_STATES
     ]
     return max(counted, key=lambda trial: trial.row.score or 0.0, default=None)
 

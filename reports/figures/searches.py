@@ -24,6 +24,7 @@ from reports.figures.chart import (
 from reports.figures.runs import Run, Trial
 from reports.figures.theme import ARMS, STATES, Style
 from tuner.cli.formatting import duration
+from tuner.record_schema import FAILED_STATES
 
 DASHES = ((1, 0), (6, 2), (2, 2), (8, 3, 2, 3))
 UNITS = (("days", 1440.0), ("hours", 60.0), ("minutes", 1.0), ("seconds", 1 / 60))
@@ -93,7 +94,7 @@ def progress(runs: Sequence[Run]) -> Progress | None:
         for trial in ended:
             row = trial.row
             epochs, slot_s = epochs + row.as_run_epochs, slot_s + row.slot_s
-            if row.score is not None and row.state not in ("crashed", "diverged"):
+            if row.score is not None and row.state not in FAILED_STATES:
                 best = row.score if best is None else max(best, row.score)
             step = Step(run.name, trial.label, epochs, slot_s / 3600, best)
             within = [old for old in steps[-2:] if old.run == run.name]

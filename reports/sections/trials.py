@@ -12,12 +12,12 @@ from reports.figures.chart import Column, Table
 from reports.figures.runs import Floats, Run, Trial
 from reports.table import Trials
 from tuner.cli.formatting import knob_text
+from tuner.record_schema import FAILED_STATES
 
 POINTS_IN_ALL = 200_000
 """Epochs of all curves in a page together; with more, each curve is thinned."""
 THUMBNAIL = (64, 18)
 """Pixels."""
-FAILED = ("crashed", "diverged")
 
 
 class TrialLine(NamedTuple):
@@ -98,7 +98,7 @@ def failures(runs: Sequence[Run]) -> list[Failure]:
     found = []
     for run in runs:
         for trial in run.trials:
-            if trial.row.state in FAILED:
+            if trial.row.state in FAILED_STATES:
                 text = (trial.row.error or "").strip()
                 last = text.splitlines()[-1].strip() if text else trial.row.reason or "unknown"
                 found.append(Failure(trial, last, text))

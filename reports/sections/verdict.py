@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reports.answer import compare
-from reports.arm import FAILED, arm_of
+from reports.arm import arm_of
 from reports.contract import Answer, Saving
 from reports.equivalence import is_significant
 from reports.figures.runs import Run
@@ -17,6 +17,7 @@ from reports.table import Trials, census_spaces, of_census
 from reports.words import limits_text, number, percent, plural
 from search_spaces.model import UserError, did_you_mean
 from tuner.cli.formatting import knob_text
+from tuner.record_schema import FAILED_STATES
 
 SIDES = ("periodic", "dynamic")
 
@@ -194,7 +195,7 @@ def _best(runs: Sequence[Run], trials: Trials) -> str:
         return f"All {n} trials failed{error}."
     scored = [
         (score, -i) for i, score in enumerate(counted.score)
-        if score is not None and counted.state[i] not in FAILED
+        if score is not None and counted.state[i] not in FAILED_STATES
     ]  # fmt: skip
     if not scored:
         return f"None of {n} trials has finished an epoch."
@@ -219,4 +220,4 @@ def _counted(trials: Trials) -> Trials:
 
 
 def _failed(trials: Trials) -> bool:
-    return bool(len(trials)) and all(state in FAILED for state in trials.state)
+    return bool(len(trials)) and all(state in FAILED_STATES for state in trials.state)

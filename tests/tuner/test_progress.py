@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from tests.tuner.made_runs import make_run
-from tuner.progress import Display, changes, is_animated, render, status_line, view
+from tuner.progress import Changes, Display, is_animated, render, status_line, view
 from tuner.record import Record
 
 CURVES = [
@@ -64,15 +64,35 @@ def test_the_table_fits_its_width(tmp_path: Path, width: int) -> None:
 
 
 def test_lines_tell_starts_ends_and_new_bests_once(tmp_path: Path) -> None:
+    with Record.open(make_run(tmp_path / "none", [])) as record:
+        changes = Changes(record)
     with Record.open(make_run(tmp_path / "a", CURVES)) as record:
-        trials = record.trials()
-    lines = changes([], trials)
+        lines, again = changes.lines(record), changes.lines(record)
+        known = Changes(record).lines(record)
     assert "trial 0 started: T=2" in lines
     assert "new best: 0.5000 at epoch 2 of trial 0 (T=2)" in lines
     assert "trial 1 pruned after 1 epochs, best 0.3000: it was pruned" in lines
     assert "trial 3 diverged after 1 epochs, no score: it was diverged" in lines
     assert sum(line.startswith("new best") for line in lines) == 1
-    assert changes(trials, trials) == []
+    assert again == known == []
+
+
+def test_a_trial_that_was_running_is_told_when_it_ends(tmp_path: Path) -> None:
+    with Record.open(make_run(tmp_path / "a", CURVES), write=True) as record:
+        changes = Changes(record)
+        record.end_trial(2, "completed", "its last epoch is done")
+        assert changes.lines(record) == [
+            "trial 2 completed after 3 epochs, best 0.3000: its last epoch is done"
+        ]
+        assert changes.lines(record) == []
+
+
+def test_the_best_of_a_killed_run_waits(tmp_path: Path) -> None:
+    curves = [({"T": 2}, [0.2], "completed"), ({"T": 3}, [0.4], "running")]
+    with Record.open(make_run(tmp_path / "a", curves, state="running", reason=None)) as record:
+        shown = view(record)
+    assert shown.best is not None
+    assert (shown.best.number, shown.best.state) == (1, "waiting")
 
 
 def test_a_stream_that_is_no_terminal_gets_lines_without_escape_codes(tmp_path: Path) -> None:

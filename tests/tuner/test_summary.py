@@ -11,6 +11,7 @@ from tests.tuner.made_runs import make_run, quick
 from tests.tuner.simulation import row
 from tuner.cli.texts import summary_text
 from tuner.record import Record
+from tuner.record_schema import OPEN_STATES
 from tuner.spec import build_spec
 from tuner.summary import exit_status, next_steps, remaining, slot_seconds_per_epoch, summary
 
@@ -78,25 +79,25 @@ def test_the_time_left_is_the_trials_left_at_the_pace_and_length_so_far(tmp_path
     # needs one more; 16 - 3 = 13 are to come.
     folder = make_run(tmp_path / "a", [*THREE[:2], ({"T": 4}, [0.6], "running")])
     with Record.open(folder) as record:
-        trials, totals = record.trials(), record.totals()
-    left = remaining(trials, totals, {"trials": 16}, epochs=12)
+        going, totals = record.trials(OPEN_STATES), record.totals()
+    left = remaining(going, totals, {"trials": 16}, epochs=12)
     assert left is not None
     assert left.seconds == pytest.approx(1 + 13 * 2)
     assert "2.0 epochs a trial" in left.how
-    tighter = remaining(trials, totals, {"trials": 16, "epochs": 10}, epochs=12)
+    tighter = remaining(going, totals, {"trials": 16, "epochs": 10}, epochs=12)
     assert tighter is not None
     assert tighter.seconds == pytest.approx(5)
-    hours = remaining(trials, totals, {"gpu_hours": 20 / 3600}, epochs=12)
+    hours = remaining(going, totals, {"gpu_hours": 20 / 3600}, epochs=12)
     assert hours is not None
     assert hours.seconds == pytest.approx(5)  # 10 slot-seconds left, two held each second
-    wall = remaining(trials, totals, {"wall_hours": 9 / 3600}, epochs=12)
+    wall = remaining(going, totals, {"wall_hours": 9 / 3600}, epochs=12)
     assert wall is not None
     assert wall.seconds == pytest.approx(4)
 
 
 def test_nothing_is_estimated_before_the_first_epoch(tmp_path: Path) -> None:
     with Record.open(make_run(tmp_path / "a", [({"T": 2}, [], "waiting")])) as record:
-        assert remaining(record.trials(), record.totals(), {"trials": 16}, 12) is None
+        assert remaining(record.trials(OPEN_STATES), record.totals(), {"trials": 16}, 12) is None
 
 
 def test_the_cost_of_an_epoch_comes_from_the_newest_run_like_it(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_cost_is_told_as_run_and_stand_alone(tmp_path: Path) -> None:
 
 def test_shared_epochs_cost_no_time_to_come(tmp_path: Path) -> None:
     with Record.open(share_epochs(tmp_path / "a")) as record:
-        found = remaining(record.trials(), record.totals(), {"trials": 8}, 12)
+        found = remaining(record.trials(OPEN_STATES), record.totals(), {"trials": 8}, 12)
     assert found is not None
     # seven computed epochs by four ended trials in six seconds: so go the four trials to come
     assert found.seconds == pytest.approx(4 * (7 / 4) * (6 / 7))

@@ -18,6 +18,7 @@ from tuner.cli.texts import summary_text
 from tuner.record import Record
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
+from tuner.record_schema import FAILED_STATES, TRIAL_STATES
 from tuner.spec import RunSpec, in_effect
 from tuner.summary import summary
 
@@ -146,7 +147,8 @@ def meaning(name: str) -> str:
 
 def run_text(record: RecordReader) -> str:
     """Return what a run was and found, for reading."""
-    run, trials, spec = record.run(), record.trials(), record.run().spec
+    run = record.run()
+    spec = run.spec
     training = in_effect(spec, "training")
     budget = ", ".join(f"{key} {value:g}" for key, value in run.budget.items() if value)
     images = ", ".join(f"{part} {count}" for part, count in run.data["images"].items())
@@ -168,16 +170,15 @@ def run_text(record: RecordReader) -> str:
         "",
         "Best trials",
     ]
-    scored = [t for t in trials if t.score is not None and t.state not in ("crashed", "diverged")]
-    scored.sort(key=lambda trial: (-(trial.score or 0.0), trial.number))
-    rows = [_row(trial) | {"knobs": knob_text(trial.knobs)} for trial in scored[:MOST_BEST]]
+    best = record.leading(MOST_BEST, TRIAL_STATES)
+    rows = [_row(trial) | {"knobs": knob_text(trial.knobs)} for trial in best]
     lines.append(_indented(rows, ["trial", "knobs", "seed", "score", "test", "epochs", "state"]))
     stops = record.rungs()
     if stops:
         stopped = sum(row.stop for row in stops)
         lines += ["", f"Early stopping: {len(stops)} judgements, {stopped} stopped a trial;"
                   " --stopping says what it cost."]  # fmt: skip
-    failed = [trial for trial in trials if trial.state in ("crashed", "diverged")]
+    failed = record.trials(FAILED_STATES)
     if failed:
         lines += ["", f"Failed trials ({len(failed)})"]
         for trial in failed[:MOST_FAILED]:
