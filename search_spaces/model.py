@@ -11,9 +11,15 @@ import difflib
 import reprlib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 ModelT = TypeVar("ModelT", bound="Model")
 FieldPath = tuple[str, ...]
@@ -47,6 +53,17 @@ class Section(Model):
     """A model of plain values only, whose numbers are numbers: neither `true` nor `"3"` is one."""
 
     model_config = ConfigDict(strict=True)
+    later: ClassVar[tuple[str, ...]] = ()
+    """Fields added since results were recorded: left out of a dump at their defaults, so that
+    earlier trials, runs and studies keep their digests."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = rest(self)
+        for name in self.later:
+            if name in values and values[name] == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from search_spaces.model import FieldPath, Model, Section, UserError, did_you_mean, shown, validated
 
@@ -98,6 +98,7 @@ class InjectionConfig(Section):
 class TrainingConfig(Section):
     """How weights are learned (paper section 4.2)."""
 
+    later = ("precision",)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """`adam` adds weight decay to the gradient (L2), as the paper; `adamw` decouples it."""
     lr: float = Field(1e-4, gt=0)
@@ -132,14 +133,6 @@ class TrainingConfig(Section):
     max_loss: float | None = Field(None, gt=0)
     """An epoch's mean training loss above this counts as diverged. Empty: only a loss or weight
     that is not finite does, because injection raises the loss on purpose."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a later field at its default: earlier trials and studies keep their digests."""
-        values: dict[str, Any] = rest(self)
-        if values.get("precision") == "fp32":
-            del values["precision"]
-        return values
 
     def steps_per_epoch(self, images: int) -> int:
         """Return the optimiser steps of an epoch over so many training images."""

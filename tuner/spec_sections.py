@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -29,6 +27,7 @@ class SamplerConfig(Section):
 class SchedulerConfig(Section):
     """Which trials are stopped early."""
 
+    later = ("brackets", "before_injection")
     name: Literal["asha", "median", "none"] = "asha"
     """`asha`: asynchronous successive halving; `median`: below the others' median; `none`."""
     reduction: int = Field(3, ge=2, le=16)
@@ -54,15 +53,6 @@ class SchedulerConfig(Section):
         return build_stopping(
             self.name, max_epochs, self.reduction, self.first_rung, self.brackets, key
         )
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later fields at their defaults: earlier runs and studies keep their digests."""
-        values: dict[str, Any] = rest(self)
-        for name, default in (("brackets", 1), ("before_injection", False)):
-            if values.get(name) == default:
-                del values[name]
-        return values
 
 
 class BudgetConfig(Section):
