@@ -1,6 +1,7 @@
 """ResNet-18, -34 and -50 whose injection sites are explicit.
 
-Without injection, outputs and gradients equal torchvision's ResNets bit for bit, state dicts are
+Without injection, outputs and gradients equal torchvision's ResNets bit for bit (but for the order
+of sums in `small_maps`, which channels-last weights on a CPU bring), state dicts are
 interchangeable, and equal seeds give equal initial weights (He et al., arXiv 1512.03385; the
 Bottleneck has its stride in the 3×3 convolution, as torchvision's). No injection draws a random
 number at construction, so initial weights depend on nothing but seed and shape.
@@ -21,6 +22,7 @@ from torch.nn import functional
 from trainables.autorelu import AutoReLU
 from trainables.config import InjectionConfig, NetworkConfig
 from trainables.injection import Injection
+from trainables.small_maps import SmallMapConv2d
 
 LANES = 16
 """Numbers of fp32 that a register of AVX-512 holds."""
@@ -252,6 +254,7 @@ def build_network(
 
 def conv(in_channels: int, out_channels: int, size: int, stride: int = 1) -> nn.Conv2d:
     """Return a convolution without bias that keeps the side at stride 1."""
-    slim = size == 1 and stride > 1 and in_channels < LANES
-    kind = SlimProjection if slim else nn.Conv2d
+    kind: type[nn.Conv2d] = SmallMapConv2d
+    if size == 1:
+        kind = SlimProjection if stride > 1 and in_channels < LANES else nn.Conv2d
     return kind(in_channels, out_channels, size, stride=stride, padding=size // 2, bias=False)

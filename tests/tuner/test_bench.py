@@ -95,32 +95,42 @@ def test_the_plain_loop_sees_our_images_and_learns(faces: PackedData):
 
 
 @pytest.mark.slow
-def test_workers_take_turns_and_tell_their_floor(cache: Path):
-    case = measure.Case("slim", {"width": 4}, 48, 2)
+@pytest.mark.parametrize("width", [4, 16])  # 16 has maps that are multiplied otherwise
+def test_workers_take_turns_and_tell_their_floor(width: int, cache: Path):
+    case = measure.Case("slim", {"width": width}, 48, 2)
     jobs = [measure.job(case, kind, "cpu", cache) for kind in ("plain", "ours")]
     rates, floors = in_turns(jobs, repeats=2)
     assert all(0 < rate.lowest <= rate.median <= rate.highest for rate in rates)
     assert floors[0] == {}
-    first, whole = forward_flop(4)
+    first, whole = forward_flop(width)
     # Forward, and backward by weights and by inputs, but not by the images.
     assert floors[1]["flop"] == (3 * whole - first) * 64
     assert 0 < floors[1]["arithmetic_s"] < 64 / rates[1].median
 
 
+def inside(kernel: int, side: int, stride: int) -> int:
+    """Return how many pairs of a tap and a pixel a kernel meets in one direction."""
+    centres = range(0, side, stride)
+    reach = range(-(kernel // 2), kernel // 2 + 1)
+    return sum(0 <= centre + tap < side for centre in centres for tap in reach)
+
+
 def forward_flop(width: int) -> tuple[int, int]:
     """Return the operations of the first layer and of all for one image of 48 px, by hand.
 
-    A product and its sum are two.
+    A product and its sum are two; pixels outside an image are not multiplied.
     """
-    layers = [(1, width, 7, 24)]
+    layers = [(1, width, 7, 48, 2)]
     side, channels = 12, width
     for stage in range(4):
-        out, side = width * 2**stage, side if stage == 0 else (side + 1) // 2
+        out, stride = width * 2**stage, 1 if stage == 0 else 2
         if out != channels:
-            layers.append((channels, out, 1, side))
-        layers += [(channels, out, 3, side), *[(out, out, 3, side)] * 3]
+            layers.append((channels, out, 1, side, stride))
+        layers.append((channels, out, 3, side, stride))
+        side = -(-side // stride)
+        layers += [(out, out, 3, side, 1)] * 3
         channels = out
-    each = [2 * i * o * k * k * s * s for i, o, k, s in layers]
+    each = [2 * i * o * inside(k, side, stride) ** 2 for i, o, k, side, stride in layers]
     return each[0], sum(each) + 2 * channels * 7
 
 

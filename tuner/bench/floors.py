@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.config import Precision
 from trainables.rig import Rig
+from trainables.small_maps import Geometry, share_inside
 
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Side of the square matrices whose product shows the device's pace."""
@@ -25,12 +28,12 @@ def floors(rig: Rig, precision: Precision) -> dict[str, Any]:
     -------
     dict
         ``flop``: floating-point operations of a step's products and convolutions, forward and
-        backward; ``flop_per_s``: the fastest of a few large matrix products here, in the same
-        precision; ``arithmetic_s``: their quotient. On a GPU also ``kernels`` (of a step, launched
-        one by one), ``kernel_s`` (of one that does next to nothing, within a graph) and
-        ``launch_s``, their product.
+        backward, but none with a map's padding; ``flop_per_s``: the fastest of a few large matrix
+        products here, in the same precision; ``arithmetic_s``: their quotient. On a GPU also
+        ``kernels`` (of a step, launched one by one), ``kernel_s`` (of one that does next to
+        nothing, within a graph) and ``launch_s``, their product.
     """
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_NEEDED)
     with counter:
         rig.train_once()
     flop, pace = counter.get_total_flops(), _matrix_pace(rig.device, precision)
@@ -39,6 +42,37 @@ def floors(rig: Rig, precision: Precision) -> dict[str, Any]:
         kernels, kernel_s = _kernels_of(rig.train_once), _kernel_seconds(rig.device)
         found |= {"kernels": kernels, "kernel_s": kernel_s, "launch_s": kernels * kernel_s}
     return found
+
+
+def _share_inside(x_BCHW: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> float:
+    height, width = x_BCHW.shape[2:]
+    return share_inside(Geometry(height, width, weight.shape[2], stride[0], padding[0]))
+
+
+def _forward(*arguments: Any, out_val: Any) -> int:
+    x_BCHW, weight, _, stride, padding = arguments[:5]
+    whole = flop_counter.conv_flop(*arguments, out_val=out_val)
+    return round(_share_inside(x_BCHW, weight, stride, padding) * whole)
+
+
+def _backward(*arguments: Any, out_val: Any) -> int:
+    x_BCHW, weight, _, stride, padding = arguments[1:6]
+    whole = flop_counter.conv_backward_flop(*arguments, out_val=out_val)
+    return round(_share_inside(x_BCHW, weight, stride, padding) * whole)
+
+
+def _added_product(_: Tensor, left: Tensor, right: Tensor, **__: Any) -> int:
+    return 2 * left.shape[0] * left.shape[1] * right.shape[1]
+
+
+for _formula in (_forward, _backward, _added_product):
+    _formula.__dict__["_get_raw"] = True  # torch's word for: tensors, not shapes
+_NEEDED = {
+    torch.ops.aten.convolution: _forward,
+    torch.ops.aten.convolution_backward: _backward,
+    torch.ops.aten.addmm_: _added_product,
+}
+"""What torch counts otherwise, or not at all."""
 
 
 def _matrix_pace(device: torch.device, precision: Precision) -> float:
