@@ -181,8 +181,12 @@ class RunSpec(Model):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides the result, as 64 hexadecimal digits."""
+        """SHA-256 of all that decides the result, as 64 hexadecimal digits.
+
+        Of the data it holds the source's name, not where it lies: that is another on a server.
+        """
         values = self.model_dump(mode="json", exclude={"resources", "study"})
+        values["data"]["source"] = Path(self.data.source).name
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 

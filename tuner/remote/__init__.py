@@ -1,0 +1,1 @@
+"""The laptop's side of the service: known servers, and talking to one."""
