@@ -53,6 +53,7 @@ class Server(Model):
     capacity: Capacity | None
     """None while Ray is away."""
     spaces: list[str]
+    presets: list[str]
     max_upload_bytes: int
     runs: str
     """The folder of all runs, on the server."""
@@ -87,7 +88,7 @@ class Submission(Model):
     """Of the data set; null for synthetic faces."""
     name: Name | None = None
     """The job's and the run's name; null lets the server choose."""
-    key: Annotated[str, Field(min_length=8, max_length=100)]
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{8,100}$")]
     """Chosen by the client once per submission, so that asking twice queues once."""
     priority: int = Field(0, ge=-10, le=10)
     """Higher goes first. Above 0 needs an admin."""
@@ -99,6 +100,27 @@ class Submission(Model):
     """CPU cores to hold; null: what its trials at once need."""
     command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=200)] = []
     """The command line, for the record."""
+
+
+class Draft(Model):
+    """A run to be specified as `tuner run` would, from known presets and spaces alone."""
+
+    preset: Name | None = None
+    """None is `quick`."""
+    space: Name = "periodic_T"
+    flags: dict[str, Any] = {}
+    """Fields of `RunSpec` that override the preset's."""
+    sets: dict[str, Any] = {}
+    """Knobs or other fields of a trial, held at a value: `--set`."""
+    ranges: dict[str, tuple[float, float]] = {}
+    """Knobs, narrowed to (low, high): `--range`."""
+
+
+class Drafted(Model):
+    """A specification, and its digest, as a submission needs them."""
+
+    spec: dict[str, Any]
+    digest: str
 
 
 class Checked(Model):
@@ -243,6 +265,10 @@ class Waiting(Model):
     exclusive: bool
     priority: int
     state: JobState
+    cpus: int | None = None
+    started_at: float | None = None
+    expected_start_s: float | None = None
+    """Seconds until it may start, estimated from what is ahead."""
 
 
 class Queue(Model):
@@ -286,15 +312,17 @@ class Assignment(Model):
     command: list[str]
     gpus: float
     cpus: int
+    attempt: int
+    """How often its process has been started, this time included."""
     more: Raise = Raise()
-    """Added once, by the attempt of this number."""
-    more_in_attempt: int | None = None
+    """What was added to the specification's budget since it was submitted, in all."""
 
 
 class Outcome(Model):
     """How a job's process ended; lies in its folder as outcome.json."""
 
     attempt: int
-    state: Literal["finished", "interrupted", "failed"]
+    state: Literal["finished", "interrupted", "failed", "full"]
+    """`full`: the disk was, so that it goes on once there is room."""
     reason: str | None
     ended_at: float

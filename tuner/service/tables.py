@@ -1,6 +1,6 @@
 """The tables of the service's database, and their rows as plain frozen data.
 
-Portable SQL alone: what differs between SQLite and PostgreSQL stands in `tuner/service/database.py`.
+Portable SQL alone: what differs between SQLite and PostgreSQL stands in `database.py` beside it.
 Times are Unix seconds. Tokens and sessions are kept as SHA-256 alone.
 """
 
@@ -85,6 +85,7 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("fruitless", Integer, nullable=False),
     Column("epochs", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
     Column("arrival", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -194,6 +195,8 @@ class JobRow:
     """Attempts in a row that were lost without a new epoch."""
     epochs: int
     """Epochs that its record held when its attempt began."""
+    number: int
+    """Orders jobs by when they were submitted."""
     arrival: int
     """Orders jobs by when they were queued last."""
     changed: int
