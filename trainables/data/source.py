@@ -156,9 +156,9 @@ def _tolerated(folder: Path, config: DataConfig) -> PackedData:
 
 
 def _is_packed(path: Path, config: DataConfig) -> bool:
-    return config.format == "packed" or (
-        config.format == "auto" and (path / "meta.json").exists() and (path / "images.npy").exists()
-    )
+    """Return whether a source is packed already, also if its format says as what it was packed."""
+    there = (path / "meta.json").exists() and (path / "images.npy").exists()
+    return there or config.format == "packed"
 
 
 def _opened(path: Path, config: DataConfig) -> PackedData:

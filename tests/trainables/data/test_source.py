@@ -106,6 +106,8 @@ def test_options_that_change_the_result_are_packed_anew(
 def test_a_packed_folder_is_a_source(tmp_path: Path) -> None:
     data = packed(write_folder(tmp_path / "set", SPLIT_FILES))
     assert packed(data.folder) == data
+    # A server is sent a packed set, and a specification that says as what it was packed.
+    assert packed(data.folder, format="folder") == data
     assert packed(data.folder, format="packed", size=12, color="gray") == data
     with pytest.raises(UserError, match="size must be 12 or empty"):
         packed(data.folder, size=48)
