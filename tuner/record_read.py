@@ -170,6 +170,29 @@ class RecordReader:
             columns[name] = json.loads(f"[{','.join(text or 'null' for text in columns[name])}]")
         return list(columns.values())
 
+    def points(self, after: int, most: int) -> list[tuple[int, int, int, float, float, float]]:
+        """Return epochs of all trials in the order in which they were recorded.
+
+        Each is (position, trial, epoch, val_f1, best_val_f1, injected_share).
+
+        Parameters
+        ----------
+        after : int
+            Position of the last one seen; 0 asks from the first.
+        most : int
+            How many at once.
+        """
+        rows = self._all(
+            "SELECT rowid, trial, epoch, val_f1, coalesce(best_val_f1, val_f1),"
+            " coalesce(injected_share, 0.0) FROM epoch WHERE rowid > ? ORDER BY rowid LIMIT ?",
+            (after, most),
+        )
+        return [tuple(row) for row in rows]
+
+    def last_point(self) -> int:
+        """Return the position of the epoch that was recorded last, 0 if there is none."""
+        return int(self._all("SELECT coalesce(max(rowid), 0) FROM epoch")[0][0])
+
     def rungs(self) -> list[RungRow]:
         """Return all judgements of early stopping in the order of arrival."""
         rows = self._all("SELECT * FROM rung ORDER BY id")

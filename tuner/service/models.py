@@ -322,7 +322,8 @@ class Outcome(Model):
     """How a job's process ended; lies in its folder as outcome.json."""
 
     attempt: int
-    state: Literal["finished", "interrupted", "failed", "full"]
-    """`full`: the disk was, so that it goes on once there is room."""
+    state: Literal["finished", "interrupted", "failed", "full", "crashed"]
+    """`failed`: for something that its user can mend; `full`: the disk was, so that it goes on once
+    there is room; `crashed`: for a fault that may pass, so that it is tried again."""
     reason: str | None
     ended_at: float

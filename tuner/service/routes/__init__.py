@@ -1,0 +1,1 @@
+"""The routes under /api/v1, by subject; each translates HTTP to the service's words and back."""

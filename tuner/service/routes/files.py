@@ -1,0 +1,152 @@
+"""What travels as files: data sets in, archives and reports out."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from search_spaces.model import Model
+from tuner.service.archive import write_archive
+from tuner.service.auth import address
+from tuner.service.limits import REPORT_POLICY
+from tuner.service.models import Comparison, DataSet, Fingerprint, Name
+from tuner.service.routes.jobs import Id
+from tuner.service.state import CallerDep, Service, ServiceDep, has_record
+from tuner.service.tables import DataSetRow, UserRow
+from tuner.service.uploads import received
+
+router = APIRouter(tags=["files"])
+
+SEPARATOR = ","
+"""Between the jobs of a comparison, whose names together are its name."""
+
+
+class Link(Model):
+    """Where something is."""
+
+    url: str
+
+
+@router.get("/datasets")
+def data_sets(user: CallerDep, service: ServiceDep) -> list[DataSet]:
+    """List the data sets that searches may train on."""
+    return [_told(row) for row in service.store.data_sets()]
+
+
+@router.put(
+    "/datasets/{fingerprint}/{name}",
+    status_code=201,
+    responses={200: {"model": DataSet}},
+    openapi_extra={"requestBody": {"content": {"application/x-tar": {}}, "required": True}},
+)
+async def put_data_set(
+    fingerprint: Fingerprint,
+    name: Name,
+    user: CallerDep,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+) -> DataSet:
+    """Receive a data set: a tar of a packed folder, images.npy, labels.npy and meta.json."""
+    there = await asyncio.to_thread(service.store.data_set, fingerprint, name)
+    if there is not None:
+        response.status_code = 200
+        return _told(there)
+    async with _temporary(service) as tar:
+        with tar.open("wb") as file:
+            async for chunk in request.stream():
+                await asyncio.to_thread(file.write, chunk)
+        row = await asyncio.to_thread(received, tar, fingerprint, name, user.name, service.settings)
+    new = await asyncio.to_thread(service.store.add_data_set, row)
+    if new:
+        detail = f"{name} {fingerprint[:12]}"
+        await asyncio.to_thread(
+            service.store.note, user.name, "data set", None, detail, address(request)
+        )
+    response.status_code = 201 if new else 200
+    return _told(row)
+
+
+@router.get("/jobs/{id}/archive", response_class=FileResponse)
+async def archive(id: Id, user: CallerDep, service: ServiceDep) -> FileResponse:
+    """Return a tar.gz of a job's folder without states of trials: what `tuner fetch` takes."""
+    row = await asyncio.to_thread(service.job, user, id)
+    folder = service.settings.run_folder(row.id)
+    _must_have_record(row.id, folder)
+    async with _temporary(service, keep=True) as target:
+        await asyncio.to_thread(write_archive, folder, service.settings.log_file(row.id), target)
+    return FileResponse(
+        target,
+        media_type="application/gzip",
+        filename=f"{row.id}.tar.gz",
+        background=BackgroundTask(target.unlink, missing_ok=True),
+    )
+
+
+@router.get("/jobs/{id}/report", response_class=FileResponse)
+async def report(id: Id, user: CallerDep, service: ServiceDep) -> FileResponse:
+    """Return a job's report, made anew if its record has changed."""
+    return await _report([id], user, service)
+
+
+@router.post("/compare")
+def compare(body: Comparison, user: CallerDep, service: ServiceDep) -> Link:
+    """Return where a report on several jobs is."""
+    names = list(dict.fromkeys(body.jobs))
+    for name in names:
+        _must_have_record(name, service.settings.run_folder(service.job(user, name).id))
+    return Link(url=f"/api/v1/comparisons/{SEPARATOR.join(names)}")
+
+
+@router.get("/comparisons/{names}", response_class=FileResponse)
+async def comparison(
+    names: Annotated[str, InPath(pattern=r"^[A-Za-z0-9._,-]{1,6100}$")],
+    user: CallerDep,
+    service: ServiceDep,
+) -> FileResponse:
+    """Return a report on several jobs."""
+    return await _report(list(dict.fromkeys(names.split(SEPARATOR))), user, service)
+
+
+async def _report(ids: list[str], user: UserRow, service: Service) -> FileResponse:
+    rows = [await asyncio.to_thread(service.job, user, id) for id in ids]
+    for row in rows:
+        _must_have_record(row.id, service.settings.run_folder(row.id))
+    records = [folder for row in rows for folder in service.folders(row)]
+    path = await service.reports.html([row.id for row in rows], records)
+    return FileResponse(
+        path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY}
+    )
+
+
+def _must_have_record(id: str, folder: Path) -> None:
+    if not has_record(folder):
+        raise HTTPException(409, f"Job {id} has no record yet: it has not begun to train.")
+
+
+@asynccontextmanager
+async def _temporary(service: Service, keep: bool = False) -> AsyncIterator[Path]:
+    """Yield the path of a temporary file; it is removed after, or if anything fails."""
+    service.settings.temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=service.settings.temporary, delete=False) as file:
+        path = Path(file.name)
+    try:
+        yield path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    if not keep:
+        path.unlink(missing_ok=True)
+
+
+def _told(row: DataSetRow) -> DataSet:
+    return DataSet(**vars(row))

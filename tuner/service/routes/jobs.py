@@ -1,0 +1,178 @@
+"""Jobs: submitted, listed, stopped, paused, resumed, and what they write."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+
+from tuner.service import news
+from tuner.service.auth import address
+from tuner.service.models import (
+    OPEN,
+    Checked,
+    Curves,
+    Job,
+    JobState,
+    Log,
+    Queue,
+    Raise,
+    Submission,
+    Trials,
+    Wanted,
+)
+from tuner.service.state import CallerDep, Service, ServiceDep, checked_raise
+from tuner.service.store import Conflict
+from tuner.service.submission import accepted, content_of
+from tuner.service.tables import JobRow, UserRow
+from tuner.service.views import MOST_LOG_BYTES, log_part
+
+router = APIRouter(tags=["jobs"])
+
+Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")]
+Cursor = Annotated[str, Query(max_length=news.LONGEST_CURSOR)]
+SMALLEST_PART = 16
+"""Bytes of a log: less might not hold one character."""
+LARGEST_OFFSET = 2**53
+
+
+@router.post("/jobs", status_code=201, responses={200: {"model": Job}})
+def submit(
+    submission: Submission,
+    user: CallerDep,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+) -> Job:
+    """Queue a search; asked again with the same key, return the job that was queued then."""
+    before = service.store.job_with_key(user.name, submission.key)
+    if before is not None and before.content == content_of(submission):
+        response.status_code = 200
+        return service.told(before)
+    found = accepted(submission, user, service.data_set, service.capacity())
+    row, new = service.store.create_job(found.new, found.name, found.chosen, service.taken)
+    if new:
+        detail = f"{row.kind} {row.digest[:12]}, {row.gpus:g} GPUs, {row.cpus} cores"
+        service.store.note(user.name, "submit", row.id, detail, address(request))
+        service.conductor.wake()
+    else:
+        response.status_code = 200
+    return service.told(row)
+
+
+@router.post("/jobs/check")
+def check(submission: Submission, user: CallerDep, service: ServiceDep) -> Checked:
+    """Say what a submission would queue, or refuse what would be refused; nothing is queued."""
+    found = accepted(submission, user, service.data_set, service.capacity())
+    if found.chosen and (service.store.job(found.name) or service.taken(found.name)):
+        raise Conflict(f"There is a job or run {found.name!r} already; choose another --name.")
+    return Checked(
+        name=found.name,
+        digest=found.new.digest,
+        gpus=found.new.gpus,
+        cpus=found.new.cpus,
+        position=service.board.place(found.new),
+        notes=[*service.conductor.notes],
+    )
+
+
+@router.get("/jobs")
+def jobs(
+    user: CallerDep,
+    service: ServiceDep,
+    state: Annotated[list[JobState] | None, Query()] = None,
+    of: Annotated[str | None, Query(alias="user", max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[Job]:
+    """List jobs, the newest first: one's own, or for an admin all, or one user's."""
+    whose = of if user.admin else user.name
+    if of is not None and of != whose:
+        return []
+    return [service.told(row) for row in service.store.jobs(user=whose, states=state, limit=limit)]
+
+
+@router.get("/queue")
+def queue(user: CallerDep, service: ServiceDep) -> Queue:
+    """Tell what is held, and what waits in which order; others' jobs without their names."""
+    return service.board.seen_by(user)
+
+
+@router.get("/jobs/{id}")
+def job(id: Id, user: CallerDep, service: ServiceDep) -> Job:
+    """Tell how a job is going."""
+    return service.told(service.job(user, id))
+
+
+@router.post("/jobs/{id}/stop", status_code=202)
+def stop(id: Id, user: CallerDep, service: ServiceDep, request: Request, now: bool = False) -> Job:
+    """Stop a job so that it can be resumed; `now` costs the epochs that are under way."""
+    return _asked(id, "stop_now" if now else "stop", user, service, request)
+
+
+@router.post("/jobs/{id}/pause", status_code=202)
+def pause(id: Id, user: CallerDep, service: ServiceDep, request: Request) -> Job:
+    """Pause a job: its epochs under way end, and its GPUs are free for others."""
+    return _asked(id, "pause", user, service, request)
+
+
+@router.post("/jobs/{id}/resume", status_code=202)
+def resume(
+    id: Id,
+    user: CallerDep,
+    service: ServiceDep,
+    request: Request,
+    more: Annotated[Raise, Body()] = Raise(),  # noqa: B008 - frozen
+) -> Job:
+    """Queue a job again that was paused or has ended, perhaps with a larger budget."""
+    row = service.job(user, id)
+    row = service.store.resume(id, checked_raise(row, more))
+    detail = more.model_dump_json(exclude_none=True) if more != Raise() else None
+    return _noted(row, "resume", detail, user, service, request)
+
+
+@router.get("/jobs/{id}/log")
+def log(
+    id: Id,
+    user: CallerDep,
+    service: ServiceDep,
+    offset: Annotated[int, Query(ge=-MOST_LOG_BYTES, le=LARGEST_OFFSET)] = 0,
+    limit: Annotated[int, Query(ge=SMALLEST_PART, le=MOST_LOG_BYTES)] = 65_536,
+) -> Log:
+    """Return part of what a job's process wrote; a negative offset counts from the end."""
+    row = service.job(user, id)
+    return log_part(service.settings.log_file(id), offset, limit, row.state not in OPEN)
+
+
+@router.get("/jobs/{id}/trials")
+def trials(
+    id: Id, user: CallerDep, service: ServiceDep, after_change: Cursor = news.BEGINNING
+) -> Trials:
+    """Return the trials that are new or have changed since a cursor."""
+    return news.trials(service.folders(service.job(user, id)), after_change)
+
+
+@router.get("/jobs/{id}/curves")
+def curves(
+    id: Id, user: CallerDep, service: ServiceDep, after_change: Cursor = news.BEGINNING
+) -> Curves:
+    """Return the epochs that were recorded since a cursor."""
+    return news.curves(service.folders(service.job(user, id)), after_change)
+
+
+def _asked(id: str, wanted: Wanted, user: UserRow, service: Service, request: Request) -> Job:
+    service.job(user, id)
+    row = service.store.want(id, wanted)
+    return _noted(row, wanted.replace("_", " "), None, user, service, request)
+
+
+def _noted(
+    row: JobRow,
+    action: str,
+    detail: str | None,
+    user: UserRow,
+    service: Service,
+    request: Request,
+) -> Job:
+    service.store.note(user.name, action, row.id, detail, address(request))
+    service.conductor.wake()
+    return service.told(row)

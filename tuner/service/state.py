@@ -1,0 +1,184 @@
+"""What the routes share: settings, the store, who calls, and what is told of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Protocol
+from urllib.parse import quote
+
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
+
+from search_spaces.model import UserError
+from tuner.record_file import FILE as RECORD
+from tuner.service import models
+from tuner.service.auth import COOKIE, Auth, may_see
+from tuner.service.board import Board
+from tuner.service.reporting import Reports
+from tuner.service.settings import Settings
+from tuner.service.store import Store
+from tuner.service.tables import DataSetRow, JobRow, UserRow
+from tuner.service.views import Progresses, record_folders
+from tuner.spec_sections import BudgetConfig
+
+
+class Conductor(Protocol):
+    """What the API needs of the supervisor."""
+
+    @property
+    def capacity(self) -> models.Capacity | None:
+        """What there is to give; None while Ray is away."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What users should know now."""
+
+    def wake(self) -> None:
+        """Look at the queue at once."""
+
+
+class Service:
+    """Everything that a route may use."""
+
+    def __init__(self, settings: Settings, store: Store, conductor: Conductor) -> None:
+        self.settings, self.store, self.conductor = settings, store, conductor
+        self.auth = Auth(store)
+        self.progresses = Progresses()
+        self.reports = Reports(settings)
+        self._last_capacity: models.Capacity | None = None
+        self.board = Board(
+            store, lambda: conductor.capacity, lambda: conductor.notes, self._remaining_s
+        )
+
+    def capacity(self) -> models.Capacity:
+        """Return what there is to give, or was before Ray went away.
+
+        Raises
+        ------
+        HTTPException
+            503 if Ray has not answered yet.
+        """
+        self._last_capacity = self.conductor.capacity or self._last_capacity
+        if self._last_capacity is None:
+            raise HTTPException(
+                503, "Ray has not answered yet, so it is not known what it can hold; try again."
+            )
+        return self._last_capacity
+
+    def job(self, user: UserRow, id: str) -> JobRow:
+        """Return a job that a user may see.
+
+        Raises
+        ------
+        HTTPException
+            404 if there is none, or it is another's: which of both is not told.
+        """
+        job = self.store.job(id)
+        if job is None or not may_see(user, job):
+            raise HTTPException(404, f"You have no job {id!r}; GET /api/v1/jobs lists yours.")
+        return job
+
+    def folders(self, job: JobRow) -> list[Path]:
+        """Return the folders of a job's records."""
+        return record_folders(self.settings.run_folder(job.id), job.kind)
+
+    def told(self, job: JobRow) -> models.Job:
+        """Return what is told of a job."""
+        now = self.board.snapshot() if job.state == "queued" else None
+        return models.Job(
+            id=job.id,
+            kind=job.kind,
+            user=job.user_name,
+            state=job.state,
+            wanted=job.wanted,
+            reason=job.reason,
+            space=job.space,
+            digest=job.digest,
+            priority=job.priority,
+            exclusive=job.exclusive,
+            gpus=job.gpus,
+            cpus=job.cpus,
+            attempt=job.attempt,
+            position=now.position(job) if now else None,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            ended_at=job.ended_at,
+            expected_start_s=now.starts_s.get(job.id) if now else None,
+            progress=self.progresses.of(self.settings.run_folder(job.id), job.kind),
+            budget=budget(job),
+            epochs=job.spec.get("epochs"),
+            links={
+                name: url.replace("{job}", quote(job.id))
+                for name, url in self.settings.links.items()
+            },
+        )
+
+    def taken(self, name: str) -> bool:
+        """Return whether something else has a name already, such as a run started by hand."""
+        return self.settings.run_folder(name).exists()
+
+    def data_set(self, fingerprint: str, name: str) -> DataSetRow | None:
+        """Return a registered data set."""
+        return self.store.data_set(fingerprint, name)
+
+    def _remaining_s(self, job: JobRow) -> float | None:
+        progress = self.progresses.of(self.settings.run_folder(job.id), job.kind)
+        return progress.remaining_seconds if progress else None
+
+
+def budget(job: JobRow) -> dict[str, float | None]:
+    """Return what a run may spend, with what was added; a study's runs each have their own."""
+    if job.kind == "study":
+        return {}
+    more = job.more.model_dump()
+    return {
+        name: None if limit is None else limit + (more[f"more_{name}"] or 0)
+        for name, limit in job.spec["budget"].items()
+    }
+
+
+def checked_raise(job: JobRow, more: models.Raise) -> models.Raise:
+    """Return what is added to a budget, if it has such limits.
+
+    Raises
+    ------
+    UserError
+        If not, or the job is a study, whose budget is frozen.
+    """
+    from tuner.budget import raised
+
+    if more == models.Raise():
+        return more
+    if job.kind == "study":
+        raise UserError(
+            f"Job {job.id} is a study, which froze its budget: trials that are added after looking"
+            " would bias the answer. Submit another study."
+        )
+    raised(BudgetConfig.model_validate(budget(job)), **more.model_dump())
+    return more
+
+
+def service(request: Request) -> Service:
+    """Return the application's service."""
+    found = request.app.state.service
+    assert isinstance(found, Service)
+    return found
+
+
+def caller(
+    request: Request,
+    _bearer: Annotated[object, Security(HTTPBearer(auto_error=False, description="A token."))],
+    _cookie: Annotated[object, Security(APIKeyCookie(name=COOKIE, auto_error=False))],
+) -> UserRow:
+    """Return who calls; the parameters are there for the API's description."""
+    return service(request).auth.caller(request)
+
+
+def has_record(folder: Path) -> bool:
+    """Return whether a folder holds a run or a study with one."""
+    return (folder / RECORD).is_file() or any(folder.glob(f"*/{RECORD}"))
+
+
+ServiceDep = Annotated[Service, Depends(service)]
+CallerDep = Annotated[UserRow, Depends(caller)]

@@ -1,0 +1,165 @@
+"""Data sets that clients send: a tar of a packed folder, checked to the last byte, then kept.
+
+Nothing of a tar is believed: only three plain files of known names are taken out of it, by their
+contents, and the fingerprint is computed anew from the pixels.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from search_spaces.model import UserError
+from trainables.data.packed import PackedData, fingerprint_of
+from trainables.data.source import SYNTHETIC, describe
+from trainables.state_files import sync_folder
+from tuner.service.settings import Settings
+from tuner.service.store import StoreFull
+from tuner.service.tables import DataSetRow
+
+FILES = ("images.npy", "labels.npy", "meta.json")
+MAX_META_BYTES = 64 * 2**20
+"""It names every image that could not be read; this is room for a million."""
+
+
+def received(tar: Path, fingerprint: str, name: str, user: str, settings: Settings) -> DataSetRow:
+    """Check a tar of a packed folder, put the folder in its place, and return what it holds.
+
+    Parameters
+    ----------
+    tar : Path
+        An uncompressed tar with `FILES` and nothing else, each once.
+    fingerprint : str
+        What its pixels must come to.
+    name : str
+        What a specification calls its source.
+    user : str
+        Who sent it.
+
+    Raises
+    ------
+    UserError
+        If it is anything else.
+    StoreFull
+        If the disk is full.
+    """
+    with _made(settings) as folder:
+        try:
+            _unpack(tar, folder)
+        except tarfile.TarError as error:
+            raise UserError(f"The body must be a tar, uncompressed: {error}.") from error
+        return _placed(folder, fingerprint, name, user, settings)
+
+
+def adopt(packed: PackedData, name: str, user: str, settings: Settings) -> DataSetRow:
+    """Copy a packed data set of this machine to the service's own, and return what it holds.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or its name is no name.
+    StoreFull
+        If the disk is full.
+    """
+    with _made(settings) as folder:
+        for file in FILES:
+            shutil.copyfile(packed.folder / file, folder / file)
+        return _placed(folder, packed.fingerprint, name, user, settings)
+
+
+class _made:  # noqa: N801 - used like a function
+    """A new folder beside the data sets, removed again unless it was moved away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._parent = settings.data_sets
+
+    def __enter__(self) -> Path:
+        try:
+            self._parent.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._parent))
+        except OSError as error:
+            raise StoreFull(f"Cannot write in {self._parent}: {error.strerror}.") from error
+        return self._folder
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull("The server's disk is full; free space there, then try again.")
+
+
+def _unpack(tar: Path, folder: Path) -> None:
+    left = set(FILES)
+    with tarfile.open(tar, "r:") as archive:
+        for member in archive:
+            name = member.name.removeprefix("./")
+            plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+            if name not in left or not plain:
+                raise UserError(
+                    f"The tar must hold the files {', '.join(FILES)} and nothing else, each once,"
+                    f" but got {member.name[:100]!r}."
+                )
+            if name == "meta.json" and member.size > MAX_META_BYTES:
+                raise UserError(f"meta.json must be at most {MAX_META_BYTES:,} bytes.")
+            left.remove(name)
+            source = archive.extractfile(member)
+            assert source is not None
+            with (folder / name).open("wb") as target:
+                _copy(source, target, member.size)
+    if left:
+        raise UserError(f"The tar lacks {', '.join(sorted(left))}.")
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    shutil.copyfileobj(source, target, 1 << 20)
+    if target.tell() != size:
+        raise UserError("The tar ends in the middle of a file; send it again.")
+
+
+def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Settings) -> DataSetRow:
+    """Check a packed folder and move it to where its data set belongs."""
+    if name == SYNTHETIC:
+        raise UserError(f"A data set cannot be called {SYNTHETIC}: that names made-up faces.")
+    try:
+        data = PackedData.open(folder)
+        describe(data)
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
+        found = fingerprint_of(images, labels, data.classes, data.splits)
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder), "The data set")) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise UserError("The data set is damaged or incomplete; pack it again.") from error
+    if data.channels not in (1, 3) or not 8 <= data.size <= 1024:
+        raise UserError("A data set must have 1 or 3 channels and sides of 8 to 1024 pixels.")
+    if not found == fingerprint == data.fingerprint:
+        raise UserError(
+            f"The data set's pixels come to fingerprint {found[:12]}…, but {fingerprint[:12]}… was"
+            f" announced and {data.fingerprint[:12]}… stands in it; send it again."
+        )
+    target = settings.data_folder(fingerprint, name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        for file in FILES:
+            with (folder / file).open("rb+") as written:
+                os.fsync(written.fileno())
+        folder.chmod(0o755)
+        folder.rename(target)
+        sync_folder(target.parent)
+    return DataSetRow(
+        fingerprint=fingerprint,
+        name=name,
+        images={split: end - start for split, (start, end) in data.splits.items()},
+        classes=list(data.classes),
+        size=data.size,
+        channels=data.channels,
+        added_by=user,
+        added_at=time.time(),
+    )
