@@ -15,10 +15,13 @@ from pathlib import Path
 
 from fastapi import HTTPException
 
+import tuner
 from search_spaces.model import UserError
 from tuner.service.settings import Settings
 from tuner.service.views import stamp
 
+CODE = Path(tuner.__file__).parents[1]
+"""Where the code that serves lies: the process is to run the same."""
 TIME_LIMIT_S = 900.0
 NICENESS = 10
 USAGE = 2
@@ -69,7 +72,7 @@ class Reports:
             sys.executable, "-m", "tuner", "report", "-o", str(unfinished),
             "--runs", str(self._settings.runs), "--", *names,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE, cwd=self._settings.runs,
+            stderr=asyncio.subprocess.PIPE, cwd=CODE,
             preexec_fn=lambda: os.nice(NICENESS),
         )  # fmt: skip
         try:

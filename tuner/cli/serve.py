@@ -1,0 +1,275 @@
+"""`tuner serve` and `tuner user`: the service on a server, and who may use it."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search_spaces.model import UserError
+from tuner.cli.formatting import emit, moment
+from tuner.cli.options import Command, FuncT, cache_option, format_option, runs_option
+from tuner.folders import check_name, writable
+from tuner.service.settings import GB, RAY_URL, Settings
+
+if TYPE_CHECKING:
+    from tuner.service.store import Store
+
+PORT = 8642
+GRACE_S = 5
+"""How long answers under way may take when the service ends."""
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def database_option(function: FuncT) -> FuncT:
+    """Add --database."""
+    return click.option(
+        "--database", metavar="URL", envvar="TUNER_DATABASE", show_envvar=True,
+        help="Database of the service: a PostgreSQL as SQLAlchemy names it, postgresql+psycopg://…"
+        " Default: a file under --runs.",
+    )(function)  # fmt: skip
+
+
+@click.command("serve", cls=Command)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Address to listen at. Others than this machine's own need a user.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
+@runs_option
+@cache_option
+@database_option
+@click.option("--ray", metavar="URL", default=RAY_URL, show_default=True,
+              help="Where the Ray that runs the searches takes jobs.")  # fmt: skip
+@click.option("--max-upload-gb", type=click.FloatRange(0, 10_000, min_open=True), default=20.0,
+              show_default=True, metavar="X", help="Largest data set that is taken.")  # fmt: skip
+@click.option("--webhook", metavar="URL", help="Tell this URL when a search ends.")
+@click.option("--notify-command", metavar="CMD",
+              help="Run this command when a search ends, such as one that sends mail.")  # fmt: skip
+@click.option("--link", "links", metavar="NAME=URL", multiple=True,
+              help="Show this link with every search, {job} being its name: such as"
+              " TensorBoard=http://127.0.0.1:6006/#scalars&regexInput={job}")  # fmt: skip
+def serve_command(host: str, port: int, **options: Any) -> int:
+    """Take searches from users, queue them fairly, and show them on a page.
+
+    Needs a Ray head on this machine: `ray start --head`. Users are made with `tuner user add`. It
+    is meant to be reached through an SSH tunnel; see docs/server.md.
+    """
+    from tuner.service.store import Store
+    from tuner.service.supervisor import Supervisor
+
+    settings = settings_of(**options)
+    store = Store(settings.database_url)
+    try:
+        check_host(host, store, settings)
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+        for noisy in ("httpx", "httpcore"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        supervisor = Supervisor(settings, store)
+        supervisor.start()
+        try:
+            run(settings, store, supervisor, host, port)
+        finally:
+            supervisor.stop()
+    finally:
+        store.close()
+    return 0
+
+
+def settings_of(
+    *,
+    runs: Path,
+    cache: Path,
+    database: str | None,
+    ray: str = RAY_URL,
+    max_upload_gb: float = 20.0,
+    webhook: str | None = None,
+    notify_command: str | None = None,
+    links: tuple[str, ...] = (),
+) -> Settings:
+    """Return the service's settings from the command line's.
+
+    Raises
+    ------
+    UserError
+        If a URL is none, or the folder of runs cannot be written to.
+    """
+    for flag, url in (("--ray", ray), ("--webhook", webhook)):
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise UserError(f"{flag} must start with http:// or https://, but got {url!r}.")
+    parts = [link.partition("=") for link in links]
+    for name, _, url in parts:
+        if not name or not url.startswith(("http://", "https://")):
+            raise UserError(f"--link must be NAME=URL, an http URL, but got {name}={url}.")
+    return Settings(
+        runs=writable(runs),
+        cache=writable(cache, "--cache"),
+        database=database,
+        ray=ray,
+        max_upload_bytes=int(max_upload_gb * GB),
+        webhook=webhook,
+        notify_command=notify_command,
+        links={name: url for name, _, url in parts},
+    )
+
+
+def check_host(host: str, store: Store, settings: Settings) -> None:
+    """Refuse to listen to other machines before there is a user: nobody could mean that.
+
+    Raises
+    ------
+    UserError
+    """
+    if store.has_users():
+        return
+    add = f"tuner user add NAME --admin --runs {settings.runs}"
+    if settings.database is not None:
+        add += " --database URL"
+    if not is_loopback(host):
+        raise UserError(
+            f"--host {host} is open to other machines, but no user has a token yet. Make one first:"
+            f" {add}"
+        )
+    click.echo(f"There is no user yet. Make one, whose token is printed once: {add}", err=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is this machine's own.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def run(settings: Settings, store: Store, supervisor: Any, host: str, port: int) -> None:
+    """Serve until a signal ends it.
+
+    Raises
+    ------
+    UserError
+        If the address cannot be listened at.
+    """
+    import socket
+
+    import uvicorn
+
+    from tuner.service.app import create_app
+
+    app = create_app(settings, store, supervisor)
+
+    class Server(uvicorn.Server):
+        """Ends event streams first, which would never end by themselves."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.hub.close()
+            await super().shutdown(sockets)
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(1024)
+        except OSError as error:
+            raise UserError(
+                f"Cannot listen at {host}:{port}: {error.strerror}. Choose another --port."
+            ) from error
+        name = f"[{host}]" if ":" in host else host
+        click.echo(f"Serving at http://{name}:{listening.getsockname()[1]}", err=True)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )  # fmt: skip
+        Server(config).run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+@click.group("user")
+def user_command() -> None:
+    """Manage who may use the service of this machine."""
+
+
+def _store(runs: Path, database: str | None) -> Store:
+    from tuner.service.store import Store
+
+    folder = writable(runs)
+    return Store(Settings(folder, folder, database).database_url)
+
+
+@user_command.command("add", cls=Command)
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="May see and stop everybody's searches.")
+@runs_option
+@database_option
+def add_command(name: str, admin: bool, runs: Path, database: str | None) -> int:
+    """Make a user and print the token, which is shown this once.
+
+    A user who was revoked gets a new token. Put it into a file that only its owner can read.
+    """
+    from tuner.service.auth import hashed, new_token
+
+    token = new_token()
+    store = _store(runs, database)
+    try:
+        store.add_user(check_name(name), hashed(token), admin)
+        store.note("operator", "add user", detail=f"{name}{', admin' if admin else ''}")
+    finally:
+        store.close()
+    click.echo(f"Token of {name}; it is not shown again:", err=True)
+    click.echo(token)
+    return 0
+
+
+@user_command.command("list", cls=Command)
+@runs_option
+@database_option
+@format_option("table", "json", "csv")
+def list_users_command(runs: Path, database: str | None, format_: str) -> int:
+    """List the users."""
+    store = _store(runs, database)
+    try:
+        users = store.users()
+    finally:
+        store.close()
+    when = moment if format_ == "table" else lambda at: at
+    rows = [
+        {
+            "user": user.name,
+            "admin": user.admin,
+            "made": when(user.created_at),
+            "last used": when(user.last_used_at),
+            "revoked": when(user.revoked_at),
+        }
+        for user in users
+    ]
+    emit(rows, ["user", "admin", "made", "last used", "revoked"], format_)
+    return 0
+
+
+@user_command.command("revoke", cls=Command)
+@click.argument("name")
+@runs_option
+@database_option
+def revoke_command(name: str, runs: Path, database: str | None) -> int:
+    """Make a user's token worthless at once; their searches stay."""
+    from search_spaces.model import did_you_mean
+
+    store = _store(runs, database)
+    try:
+        known = [user.name for user in store.users()]
+        if name not in known:
+            raise UserError(did_you_mean("user", name, known))
+        store.revoke_user(name)
+        store.note("operator", "revoke user", detail=name)
+    finally:
+        store.close()
+    click.echo(f"The token of {name} is worthless now.", err=True)
+    return 0
