@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from search_spaces.model import UserError
@@ -67,3 +68,11 @@ def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:
         count += 1
         folder = runs / f"{base}-{count}"
     return folder
+
+
+def clear_unbegun(folder: Path) -> None:
+    """Remove what a run that was killed before it had a record left behind."""
+    if folder.is_dir() and all(
+        one.name == "spec.json" or one.name.startswith(f"{FILE}.new") for one in folder.iterdir()
+    ):
+        shutil.rmtree(folder)

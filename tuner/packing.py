@@ -130,7 +130,7 @@ def with_packing(spec: RunSpec, cache: Path, notice: Callable[[str], None]) -> R
     resources = spec.resources
     if resources.gpus_per_trial != "auto":
         return spec
-    gpus, cpus = local_gpus(), local_cpus()
+    gpus, cpus = int(local_gpus()), local_cpus()
     if gpus == 0:
         notice("--gpus-per-trial 0: this machine shows no GPU.")
         return _holding(spec, 0.0, resources.concurrency)

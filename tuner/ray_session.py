@@ -2,12 +2,18 @@
 
 A local Ray lives in a temporary folder of its own, named after the process that started it, so
 that what a killed run left can be told from what a living one uses.
+
+It takes all CPU cores and GPUs that this process may use, unless two environment variables say
+otherwise: TUNER_CPUS, a whole number, and TUNER_GPUS, a whole number or, for a run that shares one
+GPU with others, a fraction of 1. Both limit, or pretend: a Ray that is told of more has more. The
+service sets them to what a job holds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import shutil
@@ -91,10 +97,10 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
     import ray
 
     if ray.is_initialized():
-        yield dict(ray.cluster_resources())
+        yield _allotted(ray.cluster_resources(), resources)
         return
     remove_leftovers()
-    folder = None
+    folder, given = None, _given_gpus()
     try:
         if resources.address is not None:
             ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -103,6 +109,7 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
             ray.init(
                 address="local",
                 num_cpus=local_cpus(),
+                num_gpus=None if given is None else math.ceil(given),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -121,11 +128,17 @@ def ray_session(resources: ResourcesConfig) -> Iterator[dict[str, float]]:
             f"Cannot start or join Ray ({where}): {first} Try `tuner doctor`."
         ) from error
     try:
-        yield dict(ray.cluster_resources())
+        yield _allotted(ray.cluster_resources(), resources)
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _allotted(cluster: dict[str, float], resources: ResourcesConfig) -> dict[str, float]:
+    """Return what a cluster has for this run: of a local one, no more of a GPU than was given."""
+    given = None if resources.address is not None else _given_gpus()
+    return dict(cluster) if given is None else {**cluster, "GPU": given}
 
 
 def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[float, int]:
@@ -151,11 +164,17 @@ def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[f
             f" but got {resources.cpus_per_trial}."
         )
     fitting = int(cpus // resources.cpus_per_trial)
+    if asked == "auto" and gpus % 1:
+        raise UserError(
+            f"--gpus-per-trial auto needs whole GPUs, but this run has {gpus:g}; give a fraction."
+        )
     if asked == "auto":
         return per_trial, resources.concurrency or fitting
     if per_trial:
         # fractions live on single GPUs: two GPUs hold two trials of 0.6, not three
-        fitting = min(fitting, int(gpus) * round(1 / per_trial))
+        whole, part = divmod(gpus, 1)
+        on_part = int(part / per_trial + 1e-9)
+        fitting = min(fitting, int(whole) * round(1 / per_trial) + on_part)
     if resources.concurrency is not None and resources.concurrency > fitting:
         raise UserError(
             f"--concurrency must be at most {fitting}, what {cpus:g} CPUs and {gpus:g} GPUs hold at"
@@ -173,8 +192,17 @@ def remove_leftovers() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def local_gpus() -> int:
-    """Return how many GPUs a Ray of this machine will see."""
+def local_gpus() -> float:
+    """Return how many GPUs a Ray of this machine will take.
+
+    Raises
+    ------
+    UserError
+        If TUNER_GPUS is no number of GPUs.
+    """
+    given = _given_gpus()
+    if given is not None:
+        return given
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible in ("", "NoDevFiles", "-1"):  # Ray reads them so
         return 0
@@ -184,6 +212,33 @@ def local_gpus() -> int:
 
 
 def local_cpus() -> int:
-    """Return how many CPU cores a Ray of this machine will use."""
+    """Return how many CPU cores a Ray of this machine will take.
+
+    Raises
+    ------
+    UserError
+        If TUNER_CPUS is no number of cores.
+    """
+    given = os.environ.get("TUNER_CPUS")
+    if given is not None:
+        if not (given.isascii() and given.isdigit() and int(given) > 0):
+            raise UserError(f"TUNER_CPUS must be a whole number of at least 1, but got {given!r}.")
+        return int(given)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, cores or 1)
+
+
+def _given_gpus() -> float | None:
+    """Return what TUNER_GPUS says, None where it is not set."""
+    text = os.environ.get("TUNER_GPUS")
+    if text is None:
+        return None
+    try:
+        given = float(text)
+    except ValueError:
+        given = -1.0
+    if not (0 <= given < 1 or (given.is_integer() and 1 <= given < math.inf)):
+        raise UserError(
+            f"TUNER_GPUS must be a whole number or a fraction of 1, such as 0.5, but got {text!r}."
+        )
+    return given

@@ -6,8 +6,7 @@ import json
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ from tuner.study.spec import FILE, StudySpec, load_study, thawed
 from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures
 
 if TYPE_CHECKING:
-    from tuner.study.conduct import Followed
     from tuner.study.plan import StudyPlan
 
 FIELDS = ("data.source", "data.format", "data.limit", "network.width", "epochs")
@@ -60,6 +58,7 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
     FOLDER, goes on with a study that was interrupted; `tuner report FOLDER` gives its answer.
     """
     from tuner.study import conduct
+    from tuner.study.shown import Shown
 
     spec, folder = _found(study, runs, options)
     planned = conduct.check(spec, folder.name)
@@ -80,7 +79,7 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
         with redirect_stdout(sys.stderr):  # where Ray, too, prints
             conduct.conduct(
                 spec, folder, cache=options["cache"], command=ctx.find_root().obj,
-                follow=_Shown().follow, jobs=local_cpus(),
+                follow=Shown().follow, jobs=local_cpus(),
             )  # fmt: skip
     except conduct.UnfinishedError as error:
         click.echo(f"{error} Go on with: tuner study {reference(folder, runs)}", err=True)
@@ -120,29 +119,6 @@ def _found(study: str, runs: Path, options: dict[str, Any]) -> tuple[StudySpec, 
     here = spec.data.model_copy(update={"source": absolute(spec.data.source)})
     name = check_name(options["name"] or Path(study).stem)
     return spec.model_copy(update={"data": here}), writable(runs) / name
-
-
-class _Shown:
-    """Shows one run after another; what was said of the data and of Ray once is not repeated."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    @contextmanager
-    def follow(self, heading: str) -> Iterator[Followed]:
-        """Show a run under a heading."""
-        from tuner.progress import Display
-        from tuner.study.conduct import Followed
-
-        with Display() as display:
-
-            def notice(text: str) -> None:
-                if text not in self._told:
-                    self._told.add(text)
-                    display.notice(text)
-
-            display.notice(heading)
-            yield Followed(display.follow, notice)
 
 
 def study_summary(folder: Path) -> dict[str, Any]:

@@ -259,6 +259,12 @@ class Store:
         row = self._first(select(tables.jobs).where(tables.jobs.c.id == id))
         return None if row is None else _job(row)
 
+    def job_with_key(self, user: str, key: str) -> JobRow | None:
+        """Return the job that a user queued under a key."""
+        jobs = tables.jobs
+        row = self._first(select(jobs).where(jobs.c.user_name == user, jobs.c.key == key))
+        return None if row is None else _job(row)
+
     def jobs(
         self,
         *,

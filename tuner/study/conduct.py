@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from search_spaces.model import UserError
+from tuner.folders import clear_unbegun
 from tuner.record import Record
 from tuner.record_file import FILE as RECORD
 from tuner.sharing import own_trunks
@@ -191,7 +192,7 @@ def _run(
                 notice=shown.notice,
             )
         else:
-            _clear(of)
+            clear_unbegun(of)
             engine.start(
                 _with_trunks(run.spec.model_copy(update={"resources": spec.resources}), folder),
                 runs=folder,
@@ -242,12 +243,6 @@ def state_of(folder: Path) -> tuple[str, str | None]:
     with Record.open(folder) as record:
         run = record.run()
     return run.state, run.reason
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a run that was killed before it had a record left behind."""
-    if folder.is_dir() and {one.name for one in folder.iterdir()} <= {"spec.json"}:
-        shutil.rmtree(folder)
 
 
 def _fingerprint(folder: Path) -> str | None:

@@ -1,0 +1,217 @@
+"""The process of a job: start its run or study, or go on with it; `python -m tuner.service.job`.
+
+Ray starts it within what the queue gave the job, so that it trains by the very code of `tuner run`.
+It speaks to nobody: what it is to do lies in the job's folder as request.json, what it prints goes
+to log.txt there, and how it ended is written to outcome.json at its end. A process that is killed
+writes no outcome, and the supervisor starts another.
+
+SIGINT, which Ray sends to stop a job, finishes the running epochs; the file `now` in the job's
+folder, holding the number of the attempt, stops it amid them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, NoReturn
+
+from search_spaces.model import UserError, validated
+from tuner.record import RecordFull
+from tuner.record_file import FILE, writer
+from tuner.service.models import Assignment, Outcome, Raise
+from tuner.whole_file import write_whole
+
+REQUEST, OUTCOME, LOG, NOW = "request.json", "outcome.json", "log.txt", "now"
+"""Files in a job's folder."""
+RESERVE, RESERVE_BYTES = "reserve", 16_384
+"""A file that is given up for outcome.json, so that a full disk can be told of."""
+NOW_EVERY_S = 0.5
+WRITER_WAIT_S = 120.0
+"""How long an earlier process of this job may take to end, after whatever made it lost."""
+FULL = "disk full"
+"""How a run's record says so."""
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one attempt; the arguments are the job's folder and the attempt's number."""
+    folder, attempt = Path(arguments[0]), int(arguments[1])
+    _to_log(folder / LOG)
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "OMP_NUM_THREADS"):
+        os.environ.pop(name, None)  # of the Ray around; this process starts one of its own
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    assignment = Assignment.model_validate_json((folder / REQUEST).read_bytes())
+    _tell(f"Job {assignment.job}, attempt {attempt}, process {os.getpid()}.")
+    if assignment.attempt != attempt:
+        _tell(f"Attempt {assignment.attempt} has been asked for since; nothing to do.")
+        return 1
+    with contextlib.suppress(OSError):  # the disk may be full already
+        (folder / RESERVE).write_bytes(os.urandom(RESERVE_BYTES))  # some disks keep no zeros
+    threading.Thread(target=_watch, args=(folder / NOW, attempt), daemon=True).start()
+    state, reason = outcome(assignment)
+    _tell(f"Ended: {state}{'' if reason is None else f', {reason}'}")
+    (folder / RESERVE).unlink(missing_ok=True)
+    told = Outcome(attempt=attempt, state=state, reason=reason, ended_at=time.time())
+    write_whole(folder / OUTCOME, told.model_dump_json().encode())
+    return int(state != "finished")
+
+
+def outcome(assignment: Assignment) -> tuple[Any, str | None]:
+    """Do what was assigned; return how it ended, as in `Outcome`, and why."""
+    from tuner.study.conduct import UnfinishedError
+
+    try:
+        if assignment.kind == "study":
+            _study(assignment)
+            return "finished", None
+        return _ended(*_run(assignment))
+    except UnfinishedError as error:
+        if FULL in str(error):
+            return "full", str(error)
+        return ("interrupted" if error.state == "interrupted" else "failed"), str(error)
+    except KeyboardInterrupt:
+        return "interrupted", "interrupted at once"
+    except UserError as error:
+        return ("full" if _is_full(error) else "failed"), str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return ("full" if _is_full(error) else "crashed"), f"{type(error).__name__}: {error}"
+
+
+def _run(assignment: Assignment) -> tuple[str, str | None]:
+    from tuner import engine
+    from tuner.folders import clear_unbegun
+    from tuner.progress import Display
+    from tuner.spec import RunSpec
+    from tuner.study.conduct import state_of
+
+    spec = validated(RunSpec, assignment.spec, f"job {assignment.job}")
+    runs, cache = Path(assignment.runs), Path(assignment.cache)
+    folder = runs / assignment.job
+    _wait_for_writer(folder)
+    with redirect_stdout(sys.stderr), Display() as display:
+        if (folder / FILE).exists():
+            engine.resume(
+                folder,
+                **_still_to_add(folder, spec.budget.model_dump(), assignment.more),
+                data_source=spec.data.source,
+                cache=cache,
+                command=assignment.command,
+                on_ready=display.follow,
+                notice=display.notice,
+            )
+        else:
+            clear_unbegun(folder)
+            engine.start(
+                spec,
+                runs=runs,
+                name=assignment.job,
+                cache=cache,
+                command=assignment.command,
+                on_ready=display.follow,
+                notice=display.notice,
+            )
+    return state_of(folder)
+
+
+def _study(assignment: Assignment) -> None:
+    from tuner.ray_session import local_cpus
+    from tuner.study.conduct import conduct
+    from tuner.study.shown import Shown
+    from tuner.study.spec import StudySpec
+
+    spec = validated(StudySpec, assignment.spec, f"job {assignment.job}")
+    folder = Path(assignment.runs) / assignment.job
+    for run in folder.glob(f"*/{FILE}"):
+        _wait_for_writer(run.parent)
+    with redirect_stdout(sys.stderr):
+        conduct(
+            spec, folder, cache=Path(assignment.cache), command=assignment.command,
+            follow=Shown().follow, jobs=local_cpus(),
+        )  # fmt: skip
+
+
+def _ended(state: str, reason: str | None) -> tuple[str, str | None]:
+    """Return how a run's own end reads as that of its job."""
+    if state == "finished":
+        return state, reason
+    if reason == FULL:
+        return "full", "The disk is full."
+    if state == "interrupted" and str(reason).startswith("interrupted"):
+        return state, reason
+    return "failed", reason
+
+
+def _still_to_add(folder: Path, planned: dict[str, Any], more: Raise) -> dict[str, Any]:
+    """Return what a run's budget lacks of what was planned and added: adding twice adds once."""
+    from tuner.record import Record
+
+    with Record.open(folder) as record:
+        here = record.run().budget
+    result = {}
+    for name, amount in more.model_dump(exclude_none=True).items():
+        limit = name.removeprefix("more_")
+        if planned[limit] is None:
+            raise UserError(f"{name} raises a limit that this job's budget does not have.")
+        lacking = planned[limit] + amount - here[limit]
+        if lacking > 1e-9 * planned[limit]:
+            result[name] = lacking
+    return result
+
+
+def _wait_for_writer(folder: Path) -> None:
+    """Let an earlier process of this run end, which its Ray may have lost sight of."""
+    deadline = time.monotonic() + WRITER_WAIT_S
+    while folder.exists() and writer(folder) is not None and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, RecordFull):
+            return True
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _to_log(path: Path) -> None:
+    """Send what this process and its children print to the end of a file."""
+    with path.open("ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
+
+
+def _tell(text: str) -> None:
+    """Write a line to the log, if there is room for it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _watch(path: Path, attempt: int) -> None:
+    """Stop this process at once when asked to."""
+    while True:
+        with contextlib.suppress(OSError):  # not there
+            if path.read_text().strip() == str(attempt):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+        time.sleep(NOW_EVERY_S)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
