@@ -103,14 +103,18 @@ def cli_document() -> str:
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
-        arguments = [one for one in command.params if isinstance(one, click.Argument)]
-        usage = " ".join([f"tuner {name}", *(_argument(one) for one in arguments), "[OPTIONS]"])
-        text = inspect.cleandoc(command.help or "")
-        rows = [_option(one) for one in command.params if isinstance(one, click.Option)]
-        parts.append(
-            f"## tuner {name}\n\n    {usage}\n\n{text}\n\n{_table('option|meaning', rows)}"
-        )
+        parts.append(_command(f"tuner {name}", command))
+        further: dict[str, click.Command] = getattr(command, "commands", {})
+        parts += [_command(f"tuner {name} {word}", one) for word, one in further.items()]
     return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command) -> str:
+    arguments = [one for one in command.params if isinstance(one, click.Argument)]
+    usage = " ".join([name, *(_argument(one) for one in arguments), "[OPTIONS]"])
+    text = inspect.cleandoc(command.help or "")
+    rows = [_option(one) for one in command.params if isinstance(one, click.Option)]
+    return f"## {name}\n\n    {usage}\n\n{text}\n\n{_table('option|meaning', rows)}"
 
 
 def spaces_document() -> str:

@@ -41,6 +41,26 @@ COMMANDS = {
     "spaces": ("tuner.cli.explain", "List the search spaces that come with the product."),
     "data": ("tuner.cli.data", "Pack a data set and say what is in it."),
     "bench": ("tuner.cli.bench", "Measure how fast trials and searches run here."),
+    "submit": (
+        "tuner.cli.submit",
+        "Hand a search to a server: it waits for its GPUs, trains, and is kept.",
+    ),
+    "jobs": (
+        "tuner.cli.remote",
+        "List your searches on a server, the newest first; or show one.",
+    ),
+    "logs": ("tuner.cli.remote", "Print what a search on a server writes."),
+    "stop": ("tuner.cli.remote", "Stop a search on a server; it can be resumed."),
+    "pause": (
+        "tuner.cli.remote",
+        "Let a search on a server free its GPUs until it is resumed.",
+    ),
+    "fetch": ("tuner.cli.remote", "Bring the record and the report of a search here, as a run."),
+    "serve": (
+        "tuner.cli.serve",
+        "Take searches from users, queue them fairly, and show them on a page.",
+    ),
+    "user": ("tuner.cli.serve", "Manage who may use the service of this machine."),
     "doctor": ("tuner.cli.machine", "Check this machine, and say how to mend what is wrong."),
 }
 """Every command with the module that holds it and its one line of help."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from search_spaces.model import UserError
 from tuner.cli.options import Command, runs_option
+from tuner.cli.remote import is_remote, or_on_server, report_of, server_options
 from tuner.cli.sources import asked, comparison_options, opened
 from tuner.whole_file import write_whole
 
@@ -31,12 +33,15 @@ DEFAULT_OUTPUT = {
               help="Also write every figure as SVG and its data as CSV.")  # fmt: skip
 @comparison_options
 @runs_option
+@server_options
 def report_command(
     names: tuple[str, ...],
     output: Path | None,
     format_: str,
     figures: Path | None,
     runs: Path,
+    server: str | None,
+    token_file: Path | None,
     **flags: Any,
 ) -> int:
     """Make one HTML file from runs or trial tables: the answer, and all behind it.
@@ -45,13 +50,33 @@ def report_command(
     table (.csv, .parquet or .json), or a study, which stands alone and has itself fixed what is
     compared. With a periodic and a dynamic space the report opens with how much tuning dynamic
     saves; without, it says what is missing, and shows the rest. The file needs no network.
+
+    SERVER:JOB, or :JOB, takes the report of a job on a server, or one of several jobs there, as
+    the server makes it; all else needs `tuner fetch` first.
     """
+    there = [name for name in names if is_remote(name, runs)]
+    if there:
+        others = [name for name in names if name not in there]
+        asked_for = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
+        refused = [*others, *asked_for, *(["--figures"] if figures else [])]
+        if format_ != "html":
+            refused.append(f"--format {format_}")
+        if refused:
+            raise UserError(
+                f"A server's report takes no {refused[0]}: bring its jobs here with `tuner fetch"
+                f" {there[0]}`, and report on them."
+            )
+        _write(output or Path(DEFAULT_OUTPUT["html"]), report_of(there, server, token_file))
+        return 0
     from reports.figures.runs import read_runs
     from reports.page import page
     from reports.paper import document, write_figures, write_pdf
     from reports.sections.contents import contents
 
-    sources, trials = opened(runs, names)
+    try:
+        sources, trials = opened(runs, names)
+    except UserError as error:
+        raise or_on_server(error, "report", names[0]) if len(names) == 1 else error from error
     wanted = asked(sources, trials, runs, **flags)
     found = contents(
         read_runs(sources.folders), trials, wanted, sources.tables(trials), sources.study
@@ -62,10 +87,14 @@ def report_command(
         click.echo(f"Wrote {len(written)} figures to {chosen}.", err=True)
     else:
         text = page(found) if format_ == "html" else document(found, format_, wanted.confidence)
-        write_whole(chosen, text.encode())
-        click.echo(f"Wrote {chosen} ({len(text.encode()) / 1e6:.1f} MB).", err=True)
+        _write(chosen, text.encode())
     if figures is not None:
         written = write_figures(found, figures)
         click.echo(f"Wrote {len(written)} files to {figures}.", err=True)
     click.echo(found.verdict.sentence)
     return 0
+
+
+def _write(file: Path, content: bytes) -> None:
+    write_whole(file, content)
+    click.echo(f"Wrote {file} ({len(content) / 1e6:.1f} MB).", err=True)

@@ -25,6 +25,7 @@ from tuner.cli.options import (
     known_runs,
     runs_option,
 )
+from tuner.cli.remote import is_remote, or_on_server, resume_job, server_options
 from tuner.cli.texts import next_text, plan_text, summary_text
 from tuner.folders import new_folder, writable
 from tuner.plan import plan
@@ -77,19 +78,30 @@ def parameter(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
+def search_options(function: FuncT) -> FuncT:
+    """Add all that decides what a search does."""
+    for option in reversed(
+        (
+            click.option("--space", metavar="NAME|FILE", help="What varies; see `tuner spaces`."
+                         " Default: periodic_T."),
+            click.option("--preset", metavar="NAME", default="quick", show_default=True,
+                         help="What all else overrides: quick, fer2013 or paper."),
+            click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path),
+                         help="YAML file; overrides the preset, and flags override it."),
+            click.option("--set", "sets", metavar="NAME=VALUE", multiple=True,
+                         help="Hold a knob, or any field of a trial, at a value: --set T=3."),
+            click.option("--range", "ranges", metavar="NAME=LOW:HIGH", multiple=True,
+                         help="Narrow a knob's range: --range T=2:20."),
+            spec_options([path for path in FLAGS if not path.startswith("resources.")]),
+            spec_options([path for path in FLAGS if path.startswith("resources.")]),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 @click.command("run", cls=Command)
-@click.option("--space", metavar="NAME|FILE", help="What varies; see `tuner spaces`."
-              " Default: periodic_T.")  # fmt: skip
-@click.option("--preset", metavar="NAME", default="quick", show_default=True,
-              help="What all else overrides: quick, fer2013 or paper.")  # fmt: skip
-@click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path),
-              help="YAML file; overrides the preset, and flags override it.")  # fmt: skip
-@click.option("--set", "sets", metavar="NAME=VALUE", multiple=True,
-              help="Hold a knob, or any field of a trial, at a value: --set T=3.")  # fmt: skip
-@click.option("--range", "ranges", metavar="NAME=LOW:HIGH", multiple=True,
-              help="Narrow a knob's range: --range T=2:20.")  # fmt: skip
-@spec_options([path for path in FLAGS if not path.startswith("resources.")])
-@spec_options([path for path in FLAGS if path.startswith("resources.")])
+@search_options
 @runs_option
 @click.option("--name", metavar="NAME", help="Name of the run. Default: space and digest.")
 @cache_option
@@ -103,16 +115,7 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     --gpu-hours or --wall-hours replaces the preset's. Ctrl-C finishes the running epochs, and
     `tuner resume` goes on from there; a second Ctrl-C stops at once.
     """
-    spec = build_spec(
-        options["preset"],
-        options["file"],
-        flags_given(options),
-        parse_sets(options["sets"]),
-        parse_ranges(options["ranges"]),
-    )
-    from tuner.samplers import check_sampler
-
-    check_sampler(spec.space.resolved(spec.epochs), spec.sampler)
+    spec = search_spec(options)
     runs, cache = options["runs"], options["cache"]
     if options["dry_run"]:
         folder = new_folder(runs, options["name"], spec)
@@ -150,22 +153,33 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
 @click.option("--data", metavar="SOURCE", help="Where the data are now, if they have moved.")
 @runs_option
 @cache_option
+@server_options
 @format_option("table", "json")
 @click.pass_context
 def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) -> int:
     """Go on with a run, whatever ended it.
 
-    RUN is a name under --runs, or a folder. What the record holds stays as it is, and trials
-    that were running continue from their last epoch. A finished run goes on if its budget is
-    raised; otherwise it is said to have finished, and its summary printed.
+    RUN is a name under --runs, or a folder; on a server it is SERVER:JOB, or :JOB. What the record
+    holds stays as it is, and trials that were running continue from their last epoch. A finished
+    run goes on if its budget is raised; otherwise it is said to have finished, and its summary
+    printed.
     """
-    folder = find_run(runs, run)
     more: dict[str, Any] = {
         name: _positive(name, options[name])
         for name in ("more_trials", "more_epochs", "more_gpu_hours", "more_wall_hours")
         if options[name] is not None
     }
     resources = flags_given(options).get("resources", {})
+    if is_remote(run, runs):
+        for name in ("data", *resources):
+            if name != "data" or options["data"] is not None:
+                flag = FLAGS.get(f"resources.{name}", "--data")
+                raise UserError(f"{flag} is for runs here; the server decides it, leave it out.")
+        return resume_job(run, options["server"], options["token_file"], more)
+    try:
+        folder = find_run(runs, run)
+    except UserError as error:
+        raise or_on_server(error, "resume", run) from error
     from tuner import engine
 
     with redirect_stdout(sys.stderr), Display() as display:
@@ -180,6 +194,27 @@ def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) 
             notice=display.notice,
         )
     return finish(folder, runs, options["format_"])
+
+
+def search_spec(options: dict[str, Any]) -> RunSpec:
+    """Return the specification that the options of `search_options` ask for.
+
+    Raises
+    ------
+    UserError
+        If anything is unknown or out of its range, or the sampler cannot search the space.
+    """
+    spec = build_spec(
+        options["preset"],
+        options["file"],
+        flags_given(options),
+        parse_sets(options["sets"]),
+        parse_ranges(options["ranges"]),
+    )
+    from tuner.samplers import check_sampler
+
+    check_sampler(spec.space.resolved(spec.epochs), spec.sampler)
+    return spec
 
 
 def flags_given(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Keep a submission's key until its answer has come, so that saying it again queues it once.
+
+The key lies in a small file named after what is submitted. A submission that got an answer removes
+it; one whose connection broke, or whose process was killed, leaves it for the next that says the
+same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.model import UserError
+from trainables.config import canonical_json
+
+
+@dataclass
+class Key:
+    """A submission's key."""
+
+    text: str
+    again: bool
+    """Whether an earlier try that got no answer has used it."""
+    answered: bool = False
+    """To be set when the answer has come: the file then goes."""
+
+
+def state_folder() -> Path:
+    """Return `$XDG_STATE_HOME/tuner`, or `~/.local/state/tuner` (XDG base directories)."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "tuner"
+
+
+@contextmanager
+def kept_key(what: dict[str, Any]) -> Iterator[Key]:
+    """Yield the key of a submission; another process that submits the same waits meanwhile.
+
+    Parameters
+    ----------
+    what : dict
+        All that makes the submission what it is, as plain JSON values.
+
+    Raises
+    ------
+    UserError
+        If the key cannot be kept.
+    """
+    name = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:32]
+    path = state_folder() / "submissions" / name
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = _locked(path)
+    except OSError as error:
+        raise UserError(f"Cannot keep the submission's key in {path}: {error.strerror}.") from error
+    with os.fdopen(descriptor, "r+") as file:  # which ends the lock
+        text = file.read().strip()
+        key = Key(text or secrets.token_hex(16), again=bool(text))
+        if not text:
+            file.write(key.text)
+            file.flush()
+            os.fsync(descriptor)
+        yield key
+        if key.answered:
+            path.unlink()
+
+
+def _locked(path: Path) -> int:
+    """Return the file, open and locked; the one before may have removed it meanwhile."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
