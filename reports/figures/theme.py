@@ -9,6 +9,7 @@ Ito (2008, Color Universal Design), darkened or lightened until they reach a con
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any, NamedTuple
 
 
@@ -111,6 +112,20 @@ def css(dark: bool) -> str:
     return "".join(f"--{name}:{pair[dark]};" for name, pair in COLOURS.items())
 
 
+def switched_css() -> str:
+    """Return the style sheet of a page whose reader may choose between light and dark.
+
+    `python -m reports.figures.theme > tuner/service/static/colours.css` writes the service's.
+    """
+    light, dark = f"color-scheme:light;{css(False)}", f"color-scheme:dark;{css(True)}"
+    return (
+        "/* Written by python -m reports.figures.theme; a test fails when it differs. */\n"
+        f":root{{{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f":root[data-theme=dark]{{{dark}}}\n"
+    )
+
+
 def variable(colour: str) -> str:
     """Return the CSS reference to a colour."""
     return f"var(--{colour})"
@@ -119,3 +134,7 @@ def variable(colour: str) -> str:
 def on_paper(text: str) -> str:
     """Return text with every reference to a colour replaced by its light value."""
     return re.sub(r"var\(--([a-z-]+)\)", lambda match: COLOURS[match[1]][0], text)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(switched_css())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import importlib.resources
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,14 +17,10 @@ from reports.sections.verdict import Asked
 from reports.sources import sources
 from reports.study import settled
 from reports.table import read_trials
+from tests.browser import CHROMIUM, FLAGS, axe
 from tests.reports.made_records import CENSUS, make_record
 from tests.reports.made_studies import make_study
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 NARROW = 500
 """The narrowest window that headless Chromium opens."""
 WIDE, TALL = 1280, 20_000
@@ -110,8 +104,7 @@ def test_the_accessibility_checker_finds_nothing(
     request: pytest.FixtureRequest, tmp_path: Path, name: str, width: int, scheme: str
 ) -> None:
     report: Path = request.getfixturevalue(name)
-    package = pytest.importorskip("axe_core_python")
-    axe = (importlib.resources.files(package) / "axe.min.js").read_text(encoding="utf-8")
+    pytest.importorskip("axe_core_python")
     source = report.read_text(encoding="utf-8")
     source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
     check = (
@@ -126,7 +119,7 @@ def test_the_accessibility_checker_finds_nothing(
     )
     wrapped = tmp_path / "checked.html"
     wrapped.write_text(
-        source.replace("</body>", f"<script>{axe}</script><script>{check}</script></body>"),
+        source.replace("</body>", f"<script>{axe()}</script><script>{check}</script></body>"),
         encoding="utf-8",
     )
     flags = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []

@@ -1,0 +1,69 @@
+// How a job's state, progress and cost are shown, wherever a job appears.
+
+import { h, setText } from "./dom.js";
+import * as format from "./format.js";
+
+/** Return a state with its mark. */
+export function stateMark(state) {
+  return h("span", { class: `job-state ${state}` }, state);
+}
+
+/** Return the address of a job's view. */
+export function jobAddress(id) {
+  return `#/jobs/${encodeURIComponent(id)}`;
+}
+
+/** Return a link to a job, or a dash for another user's. */
+export function jobLink(id) {
+  return id === format.NONE ? format.NONE : h("a", { href: jobAddress(id) }, id);
+}
+
+/** Return how many trials have been reached, by state, in words. */
+export function trialsText(progress) {
+  if (!progress) return format.NONE;
+  const parts = Object.entries(progress.trials).filter(([, count]) => count)
+    .map(([state, count]) => `${format.number(count)} ${state}`);
+  return parts.join(", ") || "none yet";
+}
+
+/** Return a bar of how much of the budget is spent, with the share in words. */
+export function progressBar(progress) {
+  if (!progress || progress.share_done === null) return format.NONE;
+  const text = format.percent(progress.share_done);
+  return h("span", { class: "share" },
+    h("progress", { max: 1, value: progress.share_done, "aria-label": `${text} of the budget` }),
+    h("span", {}, text));
+}
+
+/** Return what a job spends and may spend: [what, spent, budget] with budget null for no limit. */
+export function costs(job) {
+  const { progress, budget } = job;
+  if (!progress) return [];
+  const trials = Object.entries(progress.trials).reduce((sum, [state, count]) => sum + (state === "waiting" ? 0 : count), 0);
+  return [
+    ["Trials", trials, budget.trials ?? null],
+    ["Epochs", progress.epochs, budget.epochs ?? null],
+    [job.gpus ? "GPU-hours" : "Core-hours", progress.slot_seconds / 3600, budget.gpu_hours ?? null],
+    ["Hours", progress.wall_seconds / 3600, budget.wall_hours ?? null],
+  ];
+}
+
+/** Fill a description list, keeping what has not changed. */
+export function fillFacts(list, facts) {
+  const shown = facts.filter(([, value]) => value !== null);
+  while (list.children.length > shown.length) list.lastChild.remove();
+  shown.forEach(([name, value], index) => {
+    let row = list.children[index];
+    if (!row) {
+      row = h("div", {}, h("dt"), h("dd"));
+      list.append(row);
+    }
+    setText(row.firstChild, name);
+    const place = row.lastChild;
+    if (value instanceof Node) {
+      if (!place.firstChild?.isEqualNode(value)) place.replaceChildren(value);
+    } else if (place.firstChild?.nodeType === Node.ELEMENT_NODE || place.textContent !== value) {
+      place.replaceChildren(value);
+    }
+  });
+}
