@@ -45,8 +45,9 @@ def database_option(function: FuncT) -> FuncT:
               help="Where the Ray that runs the searches takes jobs.")  # fmt: skip
 @click.option("--max-upload-gb", type=click.FloatRange(0, 10_000, min_open=True), default=20.0,
               show_default=True, metavar="X", help="Largest data set that is taken.")  # fmt: skip
-@click.option("--webhook", metavar="URL", help="Tell this URL when a search ends.")
-@click.option("--notify-command", metavar="CMD",
+@click.option("--webhook", metavar="URL", envvar="TUNER_WEBHOOK", show_envvar=True,
+              help="Tell this URL when a search ends.")  # fmt: skip
+@click.option("--notify-command", metavar="CMD", envvar="TUNER_NOTIFY_COMMAND", show_envvar=True,
               help="Run this command when a search ends, such as one that sends mail.")  # fmt: skip
 @click.option("--link", "links", metavar="NAME=URL", multiple=True,
               help="Show this link with every search, {job} being its name: such as"
