@@ -11,6 +11,7 @@ Intervals are measured by a monotonic clock; the wall clock is only recorded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shutil
 import threading
@@ -157,29 +158,29 @@ class Supervisor:
 
     def step(self) -> None:
         """Look at everything once, and do what is due."""
-        try:
-            self._step()
-            self._fault = None
-        except UserError as error:  # such as a full disk below the database
-            self._complain(str(error))
-        except Exception as error:
-            _log.exception("A step of the supervisor failed; it goes on.")
-            self._complain(f"The service hit {type(error).__name__}: {error}; see its log.")
-
-    def _complain(self, what: str) -> None:
-        if what != self._fault:
-            _log.error(what)
-        self._fault = what
-
-    def _step(self) -> None:
-        self._look_at_ray()
-        for job in self._store.holding():
-            self._look_after(job)
-        self._charge()
-        self._look_at_disk()
-        if self._machine is not None and self._disk is None:
-            self._start_some(self._machine)
+        before, self._fault = self._fault, None
+        self._try(self._look_at_ray)
+        self._try(self._look_at_disk)
+        self._try(self._look_after_all)
+        self._try(self._charge)
+        self._try(self._start_some)
         self._notifier.wake()
+        if self._fault is not None and self._fault != before:
+            _log.error(self._fault)
+
+    def _try(self, part: Callable[[], None]) -> None:
+        """Do a part of a step; one that fails keeps no other from being done."""
+        try:
+            part()
+        except UserError as error:  # such as a full disk below the database
+            self._fault = str(error)
+        except Exception as error:
+            _log.exception("A part of the supervisor's step failed; it goes on.")
+            self._fault = f"The service hit {type(error).__name__}: {error}; see its log."
+
+    def _look_after_all(self) -> None:
+        for job in self._store.holding():
+            self._try(functools.partial(self._look_after, job))
 
     def _look_at_ray(self) -> None:
         try:
@@ -217,8 +218,10 @@ class Supervisor:
 
     # Jobs that wait.
 
-    def _start_some(self, machine: Machine) -> None:
-        now = self._clock()
+    def _start_some(self) -> None:
+        machine, now = self._machine, self._clock()
+        if machine is None or self._disk is not None:
+            return
         waiting = [
             job
             for job in self._store.waiting()
@@ -307,9 +310,9 @@ class Supervisor:
         """Return how the job's present attempt ended, if it said so."""
         try:
             text = (self._settings.job_folder(job.id) / OUTCOME).read_bytes()
-        except OSError:
+            outcome = Outcome.model_validate_json(text)
+        except (OSError, ValueError):
             return None
-        outcome = Outcome.model_validate_json(text)
         return outcome if outcome.attempt == job.attempt else None
 
     def _follow(self, job: JobRow, process: Process) -> None:

@@ -1,0 +1,509 @@
+"""The supervisor against a Ray that does as it is told: no process, no port, no second of waiting.
+
+Processes end as the test says; what real ones do is in `test_cluster.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from search_spaces.model import UserError
+from tests.tuner.made_runs import make_run
+from tests.tuner.service.test_store import Clock, new
+from tuner.record_file import lock_file
+from tuner.service.job import NOW, OUTCOME, REQUEST
+from tuner.service.models import Assignment, JobState, Outcome, Raise
+from tuner.service.notify import Notifier
+from tuner.service.ray_jobs import Machine, Order, Process, RayAway
+from tuner.service.settings import Settings
+from tuner.service.store import Store
+from tuner.service.supervisor import ASK_AGAIN_S, FULL_WAIT_S, PLACE_WAIT_S, Supervisor, epochs_of
+from tuner.service.tables import JobRow
+
+
+class MadeRay:
+    """Ray as the supervisor sees it."""
+
+    def __init__(self) -> None:
+        self.there: Machine | None = Machine(28, 2)
+        self.orders: dict[str, Order] = {}
+        self.processes: dict[str, Process] = {}
+        self.stops: list[str] = []
+        self.loses_answers = False
+        self.breaks = ""
+
+    def _answer(self) -> None:
+        if self.there is None:
+            raise RayAway("Ray does not answer.")
+
+    def machine(self) -> Machine:
+        self._answer()
+        assert self.there is not None
+        return self.there
+
+    def gpu_names(self) -> list[str]:
+        return []
+
+    def submit(self, order: Order) -> None:
+        self._answer()
+        if order.submission not in self.orders:
+            self.orders[order.submission] = order
+            self.processes[order.submission] = Process("pending", "", False)
+        if self.loses_answers:
+            raise RayAway("no answer in time")
+
+    def process(self, submission: str) -> Process | None:
+        self._answer()
+        if submission == self.breaks:
+            raise KeyError(submission)
+        return self.processes.get(submission)
+
+    def stop(self, submission: str) -> None:
+        self._answer()
+        self.stops.append(submission)
+
+    def begin(self) -> None:
+        for name, process in self.processes.items():
+            if process.phase == "pending":
+                self.processes[name] = Process("running", "Job is currently running.", True)
+
+    def lose(self, name: str, message: str = "it was killed", began: bool = True) -> None:
+        self.processes[name] = Process("ended", message, began)
+
+
+class Made:
+    """A service with a supervisor that takes steps when told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.wall, self.monotonic = Clock(), Clock()
+        self.settings = Settings(runs=folder / "runs", cache=folder / "cache")
+        self.store = Store(self.settings.database_url, self.wall)
+        self.ray = MadeRay()
+        self.room_bytes = 0
+        self.anew()
+
+    def anew(self) -> None:
+        """Start the service anew: all that was in memory is gone."""
+        self.supervisor = Supervisor(
+            self.settings, self.store, self.ray, Notifier(self.settings, self.store),
+            clock=self.monotonic, wall=self.wall, room_bytes=self.room_bytes,
+        )  # fmt: skip
+
+    def submit(self, name: str, user: str = "ann", **more: Any) -> None:
+        fields = {"spec": {"data": {"source": "synthetic"}}, **more}
+        self.store.create_job(
+            new(user, key=f"key-{name:>5}", **fields), name, True, lambda _: False
+        )
+
+    def step(self, seconds: float = 1.0) -> None:
+        self.monotonic.now_s += seconds
+        self.wall.now_s += seconds
+        self.supervisor.step()
+
+    def job(self, name: str) -> JobRow:
+        job = self.store.job(name)
+        assert job is not None
+        return job
+
+    def state(self, name: str) -> JobState:
+        return self.job(name).state
+
+    def run(self, name: str) -> None:
+        """Bring a job to where its process runs."""
+        self.step()
+        self.ray.begin()
+        self.step()
+        assert self.state(name) == "running"
+
+    def end(
+        self,
+        name: str,
+        state: Literal["finished", "interrupted", "failed", "full", "crashed"],
+        reason: str | None = None,
+    ) -> None:
+        """Let a job's process end in its own words."""
+        job = self.job(name)
+        outcome = Outcome(attempt=job.attempt, state=state, reason=reason, ended_at=0.0)
+        (self.settings.job_folder(name) / OUTCOME).write_text(outcome.model_dump_json())
+        self.ray.lose(job.submission)
+
+    def record(self, name: str) -> None:
+        """Give a job's run some epochs."""
+        folder = self.settings.run_folder(name)
+        folder.mkdir(parents=True)
+        make_run(folder, [({"T": 1}, [0.1, 0.2], "completed")], state="running")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(tmp_path)
+
+
+def test_a_job_runs_through_its_states_and_is_told_what_it_holds(made: Made) -> None:
+    made.submit("it", gpus=0.5, exclusive=False, cpus=3)
+    made.step()
+    assert made.state("it") == "starting"
+    order = made.ray.orders["it-1"]
+    assert (order.gpus, order.cpus, order.attempt) == (0.5, 3, 1)
+    assert order.metadata == {"user": "ann", "kind": "run", "digest": "d" * 64, "attempt": "1"}
+    text = (made.settings.job_folder("it") / REQUEST).read_bytes()
+    assignment = Assignment.model_validate_json(text)
+    assert (assignment.job, assignment.attempt, assignment.gpus) == ("it", 1, 0.5)
+    made.ray.begin()
+    made.step()
+    job = made.job("it")
+    assert (job.state, job.started_at, job.reason) == ("running", made.wall.now_s, None)
+    made.end("it", "finished", "the budget of 3 trials is spent")
+    made.step()
+    job = made.job("it")
+    assert (job.state, job.reason) == ("finished", "the budget of 3 trials is spent")
+    assert job.ended_at == made.wall.now_s
+
+
+def test_data_are_named_by_where_they_lie_on_the_server(made: Made) -> None:
+    made.submit("it", fingerprint="f" * 64, spec={"data": {"source": "fer", "limit": 3}})
+    made.step()
+    text = (made.settings.job_folder("it") / REQUEST).read_bytes()
+    data = Assignment.model_validate_json(text).spec["data"]
+    assert data == {"source": str(made.settings.data_folder("f" * 64, "fer")), "limit": 3}
+
+
+def test_jobs_wait_for_one_another_and_for_machines(made: Made) -> None:
+    made.ray.there = Machine(28, 1)
+    for name in ("a", "b"):
+        made.submit(name)
+    made.submit("large", "bob", gpus=2.0)
+    made.step()
+    assert [made.state(name) for name in ("a", "b", "large")] == ["starting", "queued", "queued"]
+    assert "needs 2 GPUs" in str(made.job("large").reason)
+    made.ray.begin()
+    made.step()
+    made.end("a", "finished")
+    made.step()
+    assert made.state("b") == "starting"
+    assert list(made.ray.orders) == ["a-1", "b-1"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_the_way", "at_last"),
+    [("pause", "pausing", "paused"), ("stop", "stopping", "stopped"),
+     ("stop_now", "stopping", "stopped")],
+)  # fmt: skip
+def test_what_a_user_asks_is_done_once_and_resumed_under_the_next_attempt(
+    made: Made, asked: Any, on_the_way: str, at_last: str
+) -> None:
+    made.submit("it")
+    made.run("it")
+    made.store.want("it", asked)
+    for _ in range(3):
+        made.step()
+    assert made.state("it") == on_the_way
+    assert made.ray.stops == ["it-1"]  # a second SIGINT would stop it amid an epoch
+    now = made.settings.job_folder("it") / NOW
+    assert (now.read_text() == "1") if asked == "stop_now" else not now.exists()
+    made.step(ASK_AGAIN_S)
+    assert made.ray.stops == ["it-1"] * 2  # the first request may have been lost
+    made.end("it", "interrupted", "interrupted")
+    made.step()
+    assert made.state("it") == at_last
+    made.step()
+    assert made.state("it") == at_last
+    made.store.resume("it", Raise(more_trials=2))
+    made.step()
+    assert list(made.ray.orders) == ["it-1", "it-2"]
+    text = (made.settings.job_folder("it") / REQUEST).read_bytes()
+    assert Assignment.model_validate_json(text).more == Raise(more_trials=2)
+
+
+def test_a_stop_before_its_process_was_started_needs_no_process(made: Made) -> None:
+    made.submit("it")
+    made.step()
+    made.ray.processes.clear()  # as if the service had been killed before it asked Ray
+    made.store.want("it", "stop")
+    made.step()
+    assert made.state("it") == "stopped"
+
+
+def test_a_service_that_is_killed_at_any_step_starts_nothing_twice(made: Made) -> None:
+    made.submit("it")
+    made.store.begin_attempt("it", 0)  # killed before it asked Ray
+    made.anew()
+    made.step()
+    assert list(made.ray.orders) == ["it-1"]
+    made.anew()  # killed after it asked Ray
+    made.ray.begin()
+    made.step()
+    assert (made.state("it"), made.job("it").attempt) == ("running", 1)
+    made.end("it", "finished")
+    made.anew()
+    made.step()
+    assert made.state("it") == "finished"
+
+
+def test_an_answer_that_is_lost_is_no_second_process(made: Made) -> None:
+    made.ray.loses_answers = True
+    made.submit("it")
+    made.step()
+    assert made.state("it") == "starting"
+    made.ray.begin()
+    made.step()
+    assert (made.state("it"), list(made.ray.orders)) == ("running", ["it-1"])
+
+
+def test_while_ray_is_away_jobs_wait_and_the_user_is_told(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.submit("other")
+    assert made.supervisor.capacity is not None
+    machine, made.ray.there = made.ray.there, None
+    made.step()
+    assert made.state("it") == "running"
+    assert "waits for Ray" in str(made.job("it").reason)
+    assert made.state("other") == "queued"
+    assert made.supervisor.capacity is None
+    assert made.supervisor.notes == ["Ray does not answer."]
+    made.ray.there = machine
+    made.step()
+    assert made.job("it").reason is None
+    assert made.supervisor.notes == []
+    assert made.state("other") == "starting"
+
+
+def test_what_ended_while_ray_was_away_is_known_from_its_own_words(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.ray.there = None
+    made.end("it", "finished")
+    made.step()
+    assert made.state("it") == "finished"
+
+
+def test_a_head_that_was_started_anew_has_lost_the_process_and_the_job_goes_on(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    for name in ("second", "third"):
+        made.submit(name, "bob", priority=10)
+    made.ray.processes.clear()
+    made.ray.orders.clear()
+    made.step()
+    assert made.state("it") == "starting"  # before all others: it did not give up its place
+    assert made.job("it").attempt == 2
+    assert list(made.ray.orders) == ["it-2", "second-1"]
+
+
+def test_a_process_that_the_record_still_knows_is_waited_for(made: Made) -> None:
+    made.submit("it")
+    made.record("it")
+    with lock_file(made.settings.run_folder("it")):
+        made.step()
+        assert "earlier process" in str(made.job("it").reason)
+        assert made.ray.orders == {}
+    made.step()
+    assert list(made.ray.orders) == ["it-1"]
+
+
+def test_three_lost_processes_without_an_epoch_between_them_are_a_failure(made: Made) -> None:
+    made.submit("it")
+    for attempt in range(1, 4):
+        made.run("it")
+        assert made.job("it").attempt == attempt
+        made.ray.lose(f"it-{attempt}", "Job entrypoint command failed with exit code 137.")
+        made.step()
+        if attempt < 3:
+            assert made.state("it") == "starting"
+    job = made.job("it")
+    assert job.state == "failed"
+    assert "3 times in a row" in str(job.reason)
+    assert "exit code 137" in str(job.reason)
+    made.store.resume("it", Raise())
+    made.run("it")
+    made.ray.lose("it-4")
+    made.step()
+    assert made.state("it") == "starting"  # counted anew
+
+
+def test_a_lost_process_that_made_progress_counts_from_zero(made: Made) -> None:
+    made.submit("it")
+    for attempt in range(1, 6):
+        made.run("it")
+        if attempt == 2:
+            made.record("it")
+            assert epochs_of(made.settings.run_folder("it")) > 0
+        made.ray.lose(f"it-{attempt}")
+        made.step()
+        fruitless = {1: 1, 2: 0, 3: 1, 4: 2, 5: 3}[attempt]
+        assert made.job("it").fruitless == fruitless
+    assert made.state("it") == "failed"
+
+
+def test_what_ray_could_not_place_is_tried_again_for_ever(made: Made) -> None:
+    made.submit("it")
+    for attempt in range(1, 6):
+        made.step()
+        made.step()
+        made.step(PLACE_WAIT_S)
+        assert "waits for Ray to give" in str(made.job("it").reason)
+        made.ray.lose(f"it-{attempt}", "failed to start within 900 s", began=False)
+        made.step()
+    assert (made.state("it"), made.job("it").fruitless) == ("starting", 0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "becomes", "told"),
+    [
+        (("failed", "--gpus-per-trial must be at most 1."), "failed", "--gpus-per-trial"),
+        (("interrupted", "interrupted"), "starting", None),
+        (("crashed", "TypeError: x"), "starting", None),
+    ],
+)
+def test_ends_that_nobody_asked_for(
+    made: Made, ends: tuple[Any, str], becomes: str, told: str | None
+) -> None:
+    made.submit("it")
+    made.run("it")
+    made.end("it", *ends)
+    made.step()
+    assert made.state("it") == becomes
+    if told:
+        assert told in str(made.job("it").reason)
+
+
+def test_a_process_that_was_killed_for_not_stopping_is_stopped(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.store.want("it", "stop")
+    made.step()
+    made.ray.lose("it-1", "Job was intentionally stopped.")
+    made.step()
+    assert made.state("it") == "stopped"
+    assert "amid an epoch" in str(made.job("it").reason)
+
+
+def test_on_a_full_disk_jobs_wait_and_go_on_when_there_is_room(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.end("it", "full", "The disk is full.")
+    made.step()
+    assert made.state("it") == "queued"
+    assert made.job("it").reason == "The disk is full. It goes on once there is room"
+    made.step(FULL_WAIT_S / 2)
+    assert made.state("it") == "queued"
+    made.step(FULL_WAIT_S / 2)
+    assert (made.state("it"), made.job("it").fruitless) == ("starting", 0)
+
+
+def test_little_room_starts_nothing_and_says_so_and_lost_processes_do_not_count(
+    tmp_path: Path,
+) -> None:
+    made = Made(tmp_path)
+    made.submit("it")
+    made.run("it")
+    made.room_bytes = 2**60
+    made.anew()
+    made.submit("other")
+    made.step()
+    for _ in range(5):
+        made.ray.lose("it-1")
+        made.step()
+    assert (made.state("it"), made.job("it").fruitless) == ("queued", 0)
+    assert made.state("other") == "queued"
+    assert any("nothing starts until" in note for note in made.supervisor.notes)
+    made.room_bytes = 0
+    made.anew()
+    made.step()
+    assert made.state("it") == made.state("other") == "starting"
+
+
+def test_a_step_that_fails_is_said_and_the_next_goes_on(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.submit("it")
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store, "holding", lambda: 1 / 0)
+        made.step()
+        assert "ZeroDivisionError" in made.supervisor.notes[-1]
+    made.step()
+    assert made.supervisor.notes == []
+    assert made.state("it") == "starting"
+
+
+def test_one_job_that_cannot_be_looked_after_keeps_no_other_from_it(made: Made) -> None:
+    for name in ("bad", "good"):
+        made.submit(name)
+    made.step()
+    made.ray.begin()
+    made.ray.breaks = "bad-1"
+    made.step()
+    assert made.state("good") == "running"
+    assert made.state("bad") == "starting"
+    assert "KeyError" in made.supervisor.notes[-1]
+    made.ray.breaks = ""
+    made.step()
+    assert made.state("bad") == "running"
+
+
+def test_half_an_outcome_is_none(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    (made.settings.job_folder("it") / OUTCOME).write_text("{")
+    made.step()
+    assert made.state("it") == "running"
+    made.ray.lose("it-1")
+    made.step()
+    assert (made.state("it"), made.job("it").attempt) == ("starting", 2)
+
+
+def test_a_clock_that_jumps_changes_nothing_but_times(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.submit("a", "bob", gpus=2.0)
+    made.submit("b", "cat")
+    for jump_s in (-400 * 86400.0, 800 * 86400.0):
+        made.wall.now_s += jump_s
+        made.step()
+        assert made.state("it") == "running"
+    made.end("it", "finished")
+    made.step()
+    assert made.state("a") == "starting"
+    usage = made.store.usage()
+    assert sum(usage.values()) < 3600
+
+
+def test_users_are_charged_what_they_held_also_while_ray_is_away(made: Made) -> None:
+    made.submit("it", gpus=2.0, cpus=10)
+    made.run("it")
+    made.ray.there = None
+    made.step(100.0)
+    made.step(100.0)
+    # 2 GPUs and 10 hundredths for the cores, for 200 s, and the step in which it began
+    assert made.store.usage()["ann"] == pytest.approx(2.1 * 201, rel=0.01)
+    made.wall.now_s += 1e9
+    assert made.store.usage()["ann"] == pytest.approx(2.1 * 201, rel=0.01)
+
+
+def test_a_second_service_on_one_database_is_refused(made: Made) -> None:
+    made.supervisor.start()
+    try:
+        other = Supervisor(made.settings, made.store, made.ray)
+        with pytest.raises(UserError, match="Another service"):
+            other.start()
+    finally:
+        made.supervisor.stop()
+
+
+def test_the_thread_looks_at_once_when_woken(made: Made) -> None:
+    made.supervisor.start()
+    try:
+        made.submit("it")
+        made.supervisor.wake()
+        for _ in range(100):
+            if made.ray.orders:
+                break
+            time.sleep(0.02)
+        assert list(made.ray.orders) == ["it-1"]
+    finally:
+        made.supervisor.stop()
