@@ -45,7 +45,15 @@ class Accepted(NamedTuple):
 
 
 def content_of(submission: Submission) -> str:
-    """Return SHA-256 of all that decides what is queued: not its key, nor how it was called for."""
+    """Return SHA-256 of all that decides what is queued: not its key, nor how it was called for.
+
+    Raises
+    ------
+    UserError
+        If it holds what no submission does.
+    """
+    check_plain(submission.spec, "spec")
+    check_plain(submission.command, "command")
     values = submission.model_dump(mode="json", exclude={"key", "command"})
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
@@ -60,8 +68,7 @@ def accepted(
     UserError
         If anything about it would be refused once it is started.
     """
-    check_plain(submission.spec, "spec")
-    check_plain(submission.command, "command")
+    content = content_of(submission)
     if submission.priority > 0 and not user.admin:
         raise UserError(f"priority above 0 needs an admin, but {user.name} is none; use 0 or less.")
     spec, resources, space = _run(submission) if submission.kind == "run" else _study(submission)
@@ -84,7 +91,7 @@ def accepted(
             kind=submission.kind,
             user_name=user.name,
             key=submission.key,
-            content=content_of(submission),
+            content=content,
             spec=values,
             digest=spec.digest,
             fingerprint=submission.fingerprint,
@@ -127,12 +134,13 @@ def drafted(draft: Draft) -> RunSpec:
 
 
 def check_plain(value: Any, what: str) -> None:
-    """Refuse what no specification needs: great depth or length, and text that is none.
+    """Refuse what no specification needs: great depth or length, text or numbers that are none.
 
     Raises
     ------
     UserError
-        If it holds too many values, too deep ones, a lone surrogate or a zero character.
+        If it holds too many values, too deep ones, a lone surrogate, a zero character, an infinity
+        or no number.
     """
     for count, (text, depth) in enumerate(_walked(value), start=1):
         if count > MAX_VALUES or depth > MAX_DEPTH:
@@ -141,6 +149,8 @@ def check_plain(value: Any, what: str) -> None:
             )
         if isinstance(text, str) and not is_text(text):
             raise UserError(f"{what} must be Unicode text without zero characters.")
+        if isinstance(text, float) and not math.isfinite(text):
+            raise UserError(f"{what} must hold finite numbers, but got {text}.")
 
 
 def is_text(text: str) -> bool:
