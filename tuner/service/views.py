@@ -43,9 +43,11 @@ def stamp(folders: Sequence[Path]) -> Stamp:
         for name in (FILE, f"{FILE}-wal"):
             try:
                 status = (folder / name).stat()
-                found.append((status.st_mtime_ns, status.st_size))
             except FileNotFoundError:
                 found.append(None)
+                continue
+            # a reader, too, makes an empty log where there was none
+            found.append((status.st_mtime_ns, status.st_size) if status.st_size else None)
         found.append(writer(folder) is not None)
     return tuple(found)
 

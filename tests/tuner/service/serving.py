@@ -83,11 +83,12 @@ class Serving:
     ) -> JobRow:
         """Put a job in some state into the store, with a record unless `curves` is None."""
         spec = spec or quick()
-        new = NewJob(
-            kind="run", user_name=user, key=uuid.uuid4().hex, content="0" * 64,
-            spec=spec.model_dump(mode="json"), digest=spec.digest, fingerprint=None,
-            space=spec.space.name, gpus=1.0, cpus=2, **changes,
-        )  # fmt: skip
+        values = {
+            "kind": "run", "user_name": user, "key": uuid.uuid4().hex, "content": "0" * 64,
+            "spec": spec.model_dump(mode="json"), "digest": spec.digest, "fingerprint": None,
+            "space": spec.space.name, "gpus": 1.0, "cpus": 2,
+        }  # fmt: skip
+        new = NewJob(**{**values, **changes})
         self.store.create_job(new, name, True, lambda _: False)
         if state != "queued":
             self.store.begin_attempt(name, 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.reports.made_studies import make_study
 from tests.tuner.made_runs import quick
 from tests.tuner.service.serving import Serving, submission
 from tests.tuner.simulation import row
@@ -110,6 +111,23 @@ def test_progress_follows_the_record(serving: Serving) -> None:
         while_written = client.get("/api/v1/jobs/growing").json()["progress"]
     assert (while_written["best"], while_written["trials"]["running"]) == (0.8, 1)
     assert client.get("/api/v1/jobs/growing").json()["progress"]["trials"]["waiting"] == 1
+
+
+def test_a_study_is_told_as_the_sum_of_its_runs(serving: Serving) -> None:
+    serving.add_job("s", curves=None, kind="study", space=None)
+    make_study(serving.settings.run_folder("s"), "census")
+    client = serving.client()
+    job = client.get("/api/v1/jobs/s").json()
+    runs = {path.parent.name for path in serving.settings.run_folder("s").glob("*/record.db")}
+    rows = client.get("/api/v1/jobs/s/trials").json()["rows"]
+    assert {one["run"] for one in rows} == runs and len(runs) >= 3
+    progress = job["progress"]
+    assert sum(progress["trials"].values()) == len(rows)
+    assert progress["epochs"] == sum(one["epochs"] for one in rows)
+    assert progress["epochs"] == len(client.get("/api/v1/jobs/s/curves").json()["points"])
+    assert progress["best"] == max(one["score"] for one in rows)
+    assert progress["share_done"] is None and job["budget"] == {}
+    refused(client.post("/api/v1/jobs/s/resume", json={"more_trials": 1}), 422)
 
 
 def test_a_raised_budget_is_told(serving: Serving) -> None:
