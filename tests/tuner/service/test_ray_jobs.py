@@ -1,0 +1,177 @@
+"""What Ray's HTTP API is asked, and how its answers, or their absence, are read.
+
+The answers are those of Ray 2.60, cut to what is read; a real head answers in `test_cluster.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tuner.service.ray_jobs import Machine, Order, Process, RayAway, RayJobs, authorization
+
+HEAD = {"state": "ALIVE", "is_head_node": True, "resources_total": {"CPU": 28.0, "GPU": 2.0}}
+WORKER = {"state": "ALIVE", "is_head_node": False, "resources_total": {"CPU": 64.0, "GPU": 8.0}}
+ORDER = Order("it-2", Path("/srv/a folder"), 2, 0.5, 3, {"user": "ann"})
+
+
+def nodes(*found: Any) -> dict[str, Any]:
+    return {"result": True, "data": {"result": {"result": list(found)}}}
+
+
+class Answers:
+    """A head that gives these answers and keeps what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> None:
+        self.asked: list[tuple[str, str, Any, str | None]] = []
+        self._answers = answers
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            path = request.url.path
+            body = json.loads(request.content) if request.content else None
+            token = request.headers.get("Authorization")
+            self.asked.append((request.method, path, body, token))
+            for key, answer in self._answers.items():
+                if key in path:
+                    status, content = answer if isinstance(answer, tuple) else (200, answer)
+                    if isinstance(content, Exception):
+                        raise content
+                    if isinstance(content, str):
+                        return httpx.Response(status, text=content)
+                    return httpx.Response(status, json=content)
+            return httpx.Response(404, text="Job it-2 does not exist")
+
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        self.ray = RayJobs("http://127.0.0.1:8265/")
+        self.ray._client = httpx.Client(
+            base_url=self.ray.url, transport=httpx.MockTransport(handle)
+        )
+
+
+def test_what_there_is_is_what_the_head_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = {**HEAD, "state": "DEAD", "resources_total": {"CPU": 1.0}}
+    assert Answers(monkeypatch, nodes=nodes(dead, WORKER, HEAD)).ray.machine() == Machine(28, 2)
+
+
+def test_a_head_without_a_machine_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RayAway, match="starting"):
+        Answers(monkeypatch, nodes=nodes()).ray.machine()
+
+
+def test_a_job_is_started_on_the_head_with_all_that_it_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = Answers(monkeypatch, jobs={"submission_id": "it-2"})
+    answers.ray.submit(ORDER)
+    ((method, path, body, _),) = answers.asked
+    assert (method, path) == ("POST", "/api/jobs/")
+    assert body == {
+        "entrypoint": f"exec {sys.executable} -m tuner.service.job '/srv/a folder' 2",
+        "submission_id": "it-2",
+        "entrypoint_num_gpus": 0.5,
+        "entrypoint_num_cpus": 3,
+        "entrypoint_resources": {"node:__internal_head__": 0.001},
+        "runtime_env": {
+            "env_vars": {
+                "RAY_JOB_STOP_SIGNAL": "SIGINT",
+                "RAY_JOB_STOP_WAIT_TIME_S": "120",
+                "TUNER_GPUS": "0.5",
+                "TUNER_CPUS": "3",
+            }
+        },
+        "metadata": {"user": "ann"},
+    }
+
+
+def test_a_job_that_ray_has_already_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Traceback …\nValueError: Job with submission_id it-2 already exists. Please use …"
+    Answers(monkeypatch, jobs=(500, text)).ray.submit(ORDER)
+    with pytest.raises(RayAway, match="500: ValueError: no agent"):
+        Answers(monkeypatch, jobs=(500, "Traceback …\nValueError: no agent")).ray.submit(ORDER)
+
+
+@pytest.mark.parametrize(
+    ("status", "node", "expected"),
+    [
+        ("PENDING", None, Process("pending", "a b", False)),
+        ("RUNNING", "648a", Process("running", "a b", True)),
+        ("FAILED", None, Process("ended", "a b", False)),
+        ("SUCCEEDED", "648a", Process("ended", "a b", True)),
+        ("STOPPED", "648a", Process("ended", "a b", True)),
+    ],
+)
+def test_a_process_is_told_by_phase(
+    monkeypatch: pytest.MonkeyPatch, status: str, node: str | None, expected: Process
+) -> None:
+    told = {"status": status, "message": "a\n b", "driver_node_id": node}
+    assert Answers(monkeypatch, jobs=told).ray.process("it-2") == expected
+
+
+def test_a_process_that_ray_does_not_know_is_none_but_not_while_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Answers(monkeypatch, nodes=nodes(HEAD)).ray.process("it-2") is None
+    with pytest.raises(RayAway, match="starting"):
+        Answers(monkeypatch, nodes=nodes()).ray.process("it-2")
+
+
+def test_asking_to_stop_what_has_gone_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(monkeypatch)
+    answers.ray.stop("it-2")
+    assert answers.asked[0][:2] == ("POST", "/api/jobs/it-2/stop")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (httpx.ConnectError("refused"), "does not answer"),
+        (httpx.ReadTimeout("late"), "no answer in time"),
+        ((401, "Unauthorized"), "RAY_AUTH_TOKEN_PATH"),
+        ((502, "<html>\nBad gateway"), "502: Bad gateway"),
+        ((200, "no json"), "answers 200"),
+        ((200, {"result": False}), "answers 200"),
+        ((200, [1]), "answers 200"),
+    ],
+)  # fmt: skip
+def test_whatever_keeps_ray_from_answering_is_one_exception(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, told: str
+) -> None:
+    answer = answer if isinstance(answer, tuple) else (200, answer)
+    ray = Answers(monkeypatch, nodes=answer, jobs=answer).ray
+    for ask in (ray.machine, ray.gpu_names, lambda: ray.process("it-2")):
+        with pytest.raises(RayAway, match=told):
+            ask()
+
+
+def test_gpus_are_those_that_the_head_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = [
+        {"raylet": {"isHeadNode": False}, "gpus": [{"name": "NVIDIA A100"}]},
+        {"raylet": {"isHeadNode": True}, "gpus": [{"name": "NVIDIA GeForce RTX 3090"}] * 2},
+    ]
+    answers = Answers(monkeypatch, nodes={"data": {"summary": summary}})
+    assert answers.ray.gpu_names() == ["NVIDIA GeForce RTX 3090"] * 2
+    assert Answers(monkeypatch, nodes={"data": {"summary": []}}).ray.gpu_names() == []
+
+
+def test_the_token_is_found_where_ray_looks_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert authorization() == {}
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("at-home\n")
+    assert authorization() == {"Authorization": "Bearer at-home"}
+    (tmp_path / "token").write_text("of-the-unit")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    assert authorization() == {"Authorization": "Bearer of-the-unit"}
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
+    assert authorization() == {"Authorization": "Bearer given"}
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert authorization() == {}
