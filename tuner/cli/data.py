@@ -14,7 +14,7 @@ from tuner.cli.formatting import emit, moment
 from tuner.cli.options import Command, FuncT, cache_option, format_option, runs_option
 from tuner.cli.remote import connected, server_options
 from tuner.cli.search import absolute, flags_given, spec_options
-from tuner.folders import writable
+from tuner.cli.serve import database_option, settings_of
 from tuner.remote.servers import find_server
 from tuner.spec import FLAGS
 
@@ -115,28 +115,22 @@ def push_command(
     with connected(target) as client:
         most = client.server().max_upload_bytes
         data = packed_here(config, cache)
-        there = [one for one in client.data_sets() if one.fingerprint == data.fingerprint]
-        length = 0 if there else tar_length(data.folder)
-        if any(one.name == chosen for one in there):
+        known = {(one.fingerprint, one.name) for one in client.data_sets()}
+        length = tar_length(data.folder)
+        if (data.fingerprint, chosen) in known:
             click.echo(f"{target.name} has {chosen} already.", err=True)
         elif length > most:
             raise UserError(
                 f"{source} has {length / 1e9:.1f} GB packed, and {target.name} takes at most"
                 f" {most / 1e9:.1f}: ask its admin for `tuner data add`."
             )
-        elif there:
-            client.upload(data.fingerprint, chosen, lambda: iter(()), 0)
-            click.echo(f"{target.name} has these images already, now also as {chosen}.", err=True)
         else:
-            tell, total = _progress(), max(1, length // 10**6)
-            client.upload(
-                data.fingerprint,
-                chosen,
-                lambda: tar_parts(
-                    data.folder, lambda done: tell(done // 10**6, total, f"sending {chosen}, MB")
-                ),
-                length,
-            )
+            tell = _progress()
+
+            def sent(done: int) -> None:
+                tell(done // 10**6, length // 10**6, f"Sending {chosen} to {target.name}, MB")
+
+            client.upload(data.fingerprint, chosen, lambda: tar_parts(data.folder, sent), length)
             click.echo(f"{target.name} has {chosen} now.", err=True)
     click.echo(data.fingerprint)
     here = source if name is None else chosen
@@ -165,7 +159,7 @@ def list_command(server: str | None, token_file: Path | None, format_: str) -> i
 @click.option("--name", metavar="NAME", help="What specifications call it. Default: the file's.")
 @packing_options
 @runs_option
-@click.option("--database", metavar="URL", help="As `tuner serve` was told.")
+@database_option
 def add_command(
     source: str, name: str | None, cache: Path, runs: Path, database: str | None, **options: Any
 ) -> int:
@@ -174,17 +168,19 @@ def add_command(
     For its operator, on the server itself: --runs, and --database if there is one, are those of
     `tuner serve`, which may be running. Nothing is sent over a network.
     """
-    from tuner.service.settings import Settings
     from tuner.service.store import Store
     from tuner.service.uploads import adopt
 
     config = _config(source, options)
     chosen = _set_name(name, Path(config.source))
-    settings = Settings(runs=writable(runs), cache=cache, database=database)
+    settings = settings_of(runs=runs, cache=cache, database=database)
     data = packed_here(config, cache)
     store = Store(settings.database_url)
-    store.add_data_set(adopt(data, chosen, OPERATOR, settings))
-    store.note(OPERATOR, "data add", None, f"{chosen} {data.fingerprint}", None)
+    try:
+        store.add_data_set(adopt(data, chosen, OPERATOR, settings))
+        store.note(OPERATOR, "add data set", detail=f"{chosen} {data.fingerprint}")
+    finally:
+        store.close()
     click.echo(data.fingerprint)
     click.echo(f"The server has {chosen} now: tuner submit --data {chosen} …", err=True)
     return 0

@@ -23,7 +23,7 @@ from tuner.remote.servers import Target, find_server, only_server, split_job
 
 if TYPE_CHECKING:
     from tuner.remote.client import Client
-    from tuner.service.models import Job
+    from tuner.service.models import Checked, Job
 
 RECENT_S = 24 * 3600.0
 """What ended within it is listed without --all."""
@@ -72,11 +72,10 @@ def addressed(job: str, server: str | None, token_file: Path | None) -> tuple[Ta
     return find_server(named or server, token_file), job
 
 
-def is_remote(name: str, runs: Path) -> bool:
-    """Return whether a name means a job on a server: what exists here goes before."""
-    return split_job(name) is not None and not any(
-        path.exists() for path in (runs / name, Path(name))
-    )
+def is_remote(name: str, runs: Path, server: str | None) -> bool:
+    """Return whether a name means a job on a server, which what exists here goes before."""
+    here = any(path.exists() for path in (runs / name, Path(name)))
+    return server is not None or (split_job(name) is not None and not here)
 
 
 def called(target: Target, job: str, local_too: bool = False) -> str:
@@ -202,7 +201,9 @@ def fetch_command(
     folder = output.absolute() if output else writable(runs) / check_name(job)
     with connected(target) as client:
         found = client.job(job)
-        fetch(client, job, folder)
+        unreported = fetch(client, job, folder)
+    if unreported is not None:
+        click.echo(f"Without a report: {unreported}", err=True)
     if found.state in OPEN:
         click.echo(f"{job} is {found.state}; fetch it again for what comes.", err=True)
     click.echo(str(folder))
@@ -237,13 +238,12 @@ def job_lines(job: Job) -> list[str]:
     """Return all about a job, for reading."""
     progress = job.progress
     kind = "exclusive" if job.exclusive else "shared"
-    held = f"{job.gpus:g} GPUs ({kind}), {job.cpus} cores" if job.gpus else f"{job.cpus} cores"
     lines = [f"Job {job.id} {job.state}{'' if job.reason is None else f': {job.reason}'}"]
     facts: list[tuple[str, str | None]] = [
         ("user", job.user),
         ("space", job.space),
         ("digest", job.digest),
-        ("holds", held),
+        ("holds", held(job) + (f", {kind}" if job.gpus else "")),
         ("place", None if job.position is None else f"{job.position} in the queue"),
         ("queued", moment(job.created_at)),
         ("started", moment(job.started_at) or None),
@@ -262,7 +262,14 @@ def job_lines(job: Job) -> list[str]:
              f" {duration(progress.wall_seconds)} of wall time"),
         ]  # fmt: skip
     facts += [(name, url) for name, url in job.links.items()]
-    return lines + [f"  {name:8}{text}" for name, text in facts if text is not None]
+    width = max(len(name) for name, _ in facts)
+    return lines + [f"  {name:{width}}  {text}" for name, text in facts if text is not None]
+
+
+def held(job: Job | Checked) -> str:
+    """Return what a job holds, for reading."""
+    parts = ((job.gpus, "GPU"), (job.cpus, "core"))
+    return ", ".join(f"{n:g} {what}{'' if n == 1 else 's'}" for n, what in parts if n)
 
 
 def _told(job: Job, command: str) -> None:

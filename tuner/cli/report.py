@@ -54,7 +54,7 @@ def report_command(
     SERVER:JOB, or :JOB, takes the report of a job on a server, or one of several jobs there, as
     the server makes it; all else needs `tuner fetch` first.
     """
-    there = [name for name in names if is_remote(name, runs)]
+    there = [name for name in names if is_remote(name, runs, server)]
     if there:
         others = [name for name in names if name not in there]
         asked_for = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]

@@ -170,7 +170,7 @@ def resume_command(ctx: click.Context, /, run: str, runs: Path, **options: Any) 
         if options[name] is not None
     }
     resources = flags_given(options).get("resources", {})
-    if is_remote(run, runs):
+    if is_remote(run, runs, options["server"]):
         for name in ("data", *resources):
             if name != "data" or options["data"] is not None:
                 flag = FLAGS.get(f"resources.{name}", "--data")

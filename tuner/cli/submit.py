@@ -14,7 +14,7 @@ from trainables.config import DataConfig
 from tuner.cli.data import packed_here
 from tuner.cli.formatting import duration
 from tuner.cli.options import Command, cache_option, format_option
-from tuner.cli.remote import called, connected, job_lines, server_options
+from tuner.cli.remote import called, connected, held, job_lines, server_options
 from tuner.cli.search import flags_given, parameter, search_options, search_spec
 from tuner.cli.study import FIELDS
 from tuner.folders import check_name
@@ -206,10 +206,9 @@ def _told(found: Checked, format_: str) -> int:
     if format_ == "json":
         click.echo(_as_json(found))
         return DONE
-    held = f"{found.gpus:g} GPUs, " if found.gpus else ""
     click.echo(f"{found.name} would be queued at place {found.position}. Nothing has been.")
     click.echo(f"  digest  {found.digest}")
-    click.echo(f"  holds   {held}{found.cpus} cores")
+    click.echo(f"  holds   {held(found)}")
     for note in found.notes:
         click.echo(f"  note    {note}")
     return DONE
@@ -284,11 +283,10 @@ def _next_text(job: Job, target: Target) -> str:
     """Return how a job stands after it was submitted, and what to do next."""
     waits = "" if job.position is None else f" at place {job.position}"
     soon = "" if not job.expected_start_s else f", to start in {duration(job.expected_start_s)}"
-    held = f"{job.gpus:g} GPUs, " if job.gpus else ""
     name = called(target, job.id)
     return "\n".join(
         [
-            f"{job.state.capitalize()}{waits}{soon}. It holds {held}{job.cpus} cores.",
+            f"{job.state.capitalize()}{waits}{soon}; to hold {held(job)}.",
             "Next:",
             f"  tuner jobs {name}",
             f"  tuner logs -f {name}",

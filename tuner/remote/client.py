@@ -8,6 +8,7 @@ until an answer comes or patience ends; what follows a job is patient without en
 from __future__ import annotations
 
 import math
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -44,8 +45,9 @@ LONG_ANSWER_S = 600.0
 FIRST_PATIENCE_S, PATIENCE_S = 3.0, 30.0
 """How long an unanswered request is tried again: before this server has ever answered, and after.
 Somebody who forgot the tunnel should not wait."""
-LONGEST_PAUSE_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 POLL_S = 1.0
+_JOB_PATH = re.compile(rf"{API}/jobs/([^/]+)")
 AGAIN = (429, 502, 503, 504)
 HEARD: dict[Verb, tuple[JobState, ...]] = {
     "stop": ("stopping", "stopped"),
@@ -260,7 +262,7 @@ class Client:
                         return response
                     raise self._refusal(response, tries)
                 failure = self._refusal(response, tries)
-            pause_s = min(LONGEST_PAUSE_S, 0.1 * 2 ** min(tries, 10))
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries - 1, 10))
             longest_s = (patience_s or PATIENCE_S) if self._answered else FIRST_PATIENCE_S
             failed_s = min(failed_s, time.monotonic())
             if time.monotonic() + pause_s - failed_s > longest_s:
@@ -322,6 +324,9 @@ class Client:
                 " Who runs the server makes a new one with `tuner user add`.",
                 status, tries,
             )  # fmt: skip
+        job = _JOB_PATH.search(response.request.url.path)
+        if status == 404 and line and job is not None:
+            line = f"You have no job {unquote(job[1])!r} on {name}; `tuner jobs --all` lists yours."
         if isinstance(line, str) and line:
             return Refused(line, status, tries)
         if status >= 500:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search_spaces.model import UserError
 from tuner.remote.archive import unpack
-from tuner.remote.client import Client
+from tuner.remote.client import Client, Refused
 from tuner.whole_file import write_whole
 
 MARK = "fetched.json"
@@ -39,8 +39,13 @@ def check_free(folder: Path, url: str, job: str) -> None:
         )
 
 
-def fetch(client: Client, job: str, folder: Path) -> None:
+def fetch(client: Client, job: str, folder: Path) -> str | None:
     """Fetch a job's record, report, curves and errors into a folder.
+
+    Returns
+    -------
+    str or None
+        Why the server made no report, if it made none.
 
     Raises
     ------
@@ -59,11 +64,15 @@ def fetch(client: Client, job: str, folder: Path) -> None:
         unpack(archive, job, fresh)
         if not any((fresh / name).is_file() for name in ("record.db", "study.json")):
             raise UserError(f"What {client.target.name} sent of {job} holds no run.")
-        if not (fresh / REPORT).exists():
+        why = None
+        try:
             write_whole(fresh / REPORT, client.report(job))
+        except Refused as error:  # the record is there nevertheless
+            why = str(error)
         mark = {"server": client.target.url, "job": job, "fetched_at": time.time()}
         write_whole(fresh / MARK, json.dumps(mark).encode() + b"\n")
         _replace(folder, fresh, old)
+        return why
     except OSError as error:
         raise UserError(f"Cannot write {folder}: {error.strerror}.") from error
     finally:

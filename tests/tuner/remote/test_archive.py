@@ -1,4 +1,4 @@
-"""Archives from a server, also hostile ones: nothing is written outside, and nothing is followed."""
+"""Archives from a server, also hostile ones: nothing is written outside, nothing is followed."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Damage(NamedTuple):
 def test_a_damaged_archive_is_told(tmp_path: Path, damage: Damage) -> None:
     packed = made(tmp_path / "a.tar.gz", member("job/record.db"), content=os.urandom(5000))
     packed.write_bytes(damage.of(packed.read_bytes()))
-    with pytest.raises(UserError, match="damaged|unpack"):
+    with pytest.raises(UserError, match=r"damaged|unpack"):
         unpack(packed, "job", tmp_path / "out")
 
 
