@@ -50,6 +50,8 @@ changes; elsewhere, under `CI` and with `TERM=dumb` as lines. `NO_COLOR` is resp
 | 130 | interrupted; `tuner resume` or `tuner study` goes on |
 
 `--debug` shows the traceback of any error. `RUN` is the name of a run under `--runs`, or a folder.
+`JOB` is what `tuner submit` printed: a search on the default server; on another one it is
+`SERVER:JOB`. Where a run could be meant too, the default server's is `:JOB`.
 
 `tuner run --format json` prints one object at its end, on stdout, with at least these fields:
 `run` and `folder`; `state` (finished, interrupted, failed) and `reason`; `trials` (number by
@@ -110,9 +112,11 @@ def cli_document() -> str:
 
 
 def _command(name: str, command: click.Command) -> str:
+    text = inspect.cleandoc(command.help or "")
+    if isinstance(command, click.Group):
+        return f"## {name}\n\n    {name} {'|'.join(command.commands)} …\n\n{text}\n"
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     usage = " ".join([name, *(_argument(one) for one in arguments), "[OPTIONS]"])
-    text = inspect.cleandoc(command.help or "")
     rows = [_option(one) for one in command.params if isinstance(one, click.Option)]
     return f"## {name}\n\n    {usage}\n\n{text}\n\n{_table('option|meaning', rows)}"
 

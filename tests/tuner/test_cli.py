@@ -100,10 +100,16 @@ def test_the_list_of_commands_says_what_each_command_says() -> None:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         assert (command.help or "").splitlines()[0] == line
-        assert "--debug" in tuner(name, "--help").stdout
+        further = command.commands if isinstance(command, click.Group) else {"--help": None}
+        assert all("--debug" in tuner(name, one, "--help").stdout for one in further)
 
 
-@pytest.mark.parametrize("command", ["--help", *(f"{name} --help" for name in COMMANDS)])
+FURTHER = ("data push", "data list", "data add", "user add", "user list", "user revoke")
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", *(f"{name} --help" for name in (*COMMANDS, *FURTHER))]
+)
 def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
     for line in tuner(*command.split()).stdout.splitlines():
         assert len(line) <= 80 or "[auto|packed" in line
