@@ -151,6 +151,10 @@ def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[f
     """
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     asked = resources.gpus_per_trial
+    if asked == "auto" and gpus % 1:
+        raise UserError(
+            f"--gpus-per-trial auto needs whole GPUs, but this run has {gpus:g}; give a fraction."
+        )
     # What `auto` finds is known before Ray is asked; until then, it needs what one trial needs.
     per_trial = asked if isinstance(asked, float) else 1.0 if gpus else 0.0
     if per_trial > gpus:
@@ -164,10 +168,6 @@ def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[f
             f" but got {resources.cpus_per_trial}."
         )
     fitting = int(cpus // resources.cpus_per_trial)
-    if asked == "auto" and gpus % 1:
-        raise UserError(
-            f"--gpus-per-trial auto needs whole GPUs, but this run has {gpus:g}; give a fraction."
-        )
     if asked == "auto":
         return per_trial, resources.concurrency or fitting
     if per_trial:

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from search_spaces.model import UserError
-from tuner.ray_session import check_before_start, check_fits, remove_leftovers
+from tuner.ray_session import (
+    check_before_start,
+    check_fits,
+    local_cpus,
+    local_gpus,
+    remove_leftovers,
+)
 from tuner.spec_sections import ResourcesConfig
 
 SERVER = {"CPU": 28.0, "GPU": 2.0}
@@ -88,6 +94,64 @@ def test_gpus_of_this_machine_are_counted_without_ray(
             check_before_start(ResourcesConfig(gpus_per_trial=1, concurrency=most + 1))
         if most:
             check_before_start(ResourcesConfig(gpus_per_trial=1, concurrency=1))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "fields", "expected"),
+    [
+        (0.5, {"gpus_per_trial": 0.5}, (0.5, 1)),
+        (0.5, {"gpus_per_trial": 0.25}, (0.25, 2)),
+        (0.75, {"gpus_per_trial": 0.25}, (0.25, 3)),
+        (0.9, {"gpus_per_trial": 0.5}, (0.5, 1)),
+        (2 / 3, {"gpus_per_trial": 1 / 3}, (1 / 3, 2)),
+        (0.5, {"gpus_per_trial": 0}, (0.0, 28)),
+    ],
+)
+def test_trials_fill_a_fraction_of_a_gpu(
+    gpus: float, fields: dict[str, float], expected: tuple[float, int]
+) -> None:
+    resources = ResourcesConfig.model_validate(fields)
+    assert check_fits(resources, {"CPU": 28.0, "GPU": gpus}) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "--gpus-per-trial must be at most 0.5"),
+        ({"gpus_per_trial": 0.5, "concurrency": 2}, "--concurrency must be at most 1"),
+        ({"gpus_per_trial": "auto"}, "auto needs whole GPUs"),
+    ],
+)
+def test_what_a_fraction_of_a_gpu_cannot_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, float], named: str
+) -> None:
+    monkeypatch.setenv("TUNER_GPUS", "0.5")
+    with pytest.raises(UserError, match=named):
+        check_before_start(ResourcesConfig.model_validate(fields))
+
+
+def test_what_is_given_limits_and_pretends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.ray_session.gpus", lambda: [{"name": "a GPU"}] * 2)
+    monkeypatch.setenv("TUNER_CPUS", "300")
+    for text, gpus in (("1", 1), ("0", 0), ("8", 8), ("0.25", 0.25)):
+        monkeypatch.setenv("TUNER_GPUS", text)
+        assert (local_gpus(), local_cpus()) == (gpus, 300)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TUNER_CPUS", "0"), ("TUNER_CPUS", "1.5"), ("TUNER_CPUS", ""), ("TUNER_CPUS", "two"),
+        ("TUNER_GPUS", "-1"), ("TUNER_GPUS", "1.5"), ("TUNER_GPUS", "nan"), ("TUNER_GPUS", "inf"),
+        ("TUNER_GPUS", ""),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_given_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(UserError, match=name):
+        check_before_start(ResourcesConfig())
 
 
 def test_what_a_cluster_has_only_ray_can_tell() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +51,9 @@ def opened(url: str) -> Engine:
             version = connection.scalar(select(service.c.schema_version))
             if version is None:
                 connection.execute(
-                    insert(service).values(id=1, schema_version=SCHEMA_VERSION, changes=0)
+                    insert(service).values(
+                        id=1, tag=secrets.token_hex(4), schema_version=SCHEMA_VERSION, changes=0
+                    )
                 )
     except SQLAlchemyError as error:
         engine.dispose()

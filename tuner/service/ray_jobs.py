@@ -185,7 +185,9 @@ class RayJobs:
         try:
             told = answer.json()
             phase = PHASES[told["status"]]
-            message = " ".join(str(told["message"] or "").split())
+            message, *_ = " ".join(str(told["message"] or "").split()).split(
+                ", last available logs"
+            )
             return Process(phase, message, told["driver_node_id"] is not None)
         except (ValueError, KeyError, TypeError) as error:
             raise self._strange(answer) from error

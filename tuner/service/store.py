@@ -8,6 +8,7 @@ goes on by reading it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,6 +86,13 @@ class Store:
     def _first(self, statement: Any) -> Row[Any] | None:
         rows = self._all(statement)
         return rows[0] if rows else None
+
+    @functools.cached_property
+    def tag(self) -> str:
+        """What tells this database's jobs from those of another, on the same Ray."""
+        row = self._first(select(tables.service.c.tag))
+        assert row is not None
+        return str(row[0])
 
     def close(self) -> None:
         """Close all connections."""

@@ -250,13 +250,17 @@ class Supervisor:
         write_whole(folder / REQUEST, self._assignment(job).model_dump_json().encode())
         metadata = {"user": job.user_name, "kind": job.kind, "digest": job.digest}
         order = Order(
-            job.submission, folder, job.attempt, gpus_held(job), job.cpus,
+            self._submission(job), folder, job.attempt, gpus_held(job), job.cpus,
             {**metadata, "attempt": str(job.attempt)},
         )  # fmt: skip
         try:
             self._ray.submit(order)
         except RayAway as error:
             self._store.set_reason(job.id, f"waits for Ray: {error}")
+
+    def _submission(self, job: JobRow) -> str:
+        """Return how Ray knows a job's present attempt."""
+        return f"{job.id}-{job.attempt}-{self._store.tag}"
 
     def _assignment(self, job: JobRow) -> Assignment:
         spec = dict(job.spec)
@@ -287,7 +291,7 @@ class Supervisor:
             return
         if ended is None:
             try:
-                process = self._ray.process(job.submission)
+                process = self._ray.process(self._submission(job))
                 if process is not None and process.phase != "ended":
                     self._follow(job, process)
                     return
@@ -321,17 +325,17 @@ class Supervisor:
         if job.wanted != "run":
             if job.wanted == "stop_now":
                 write_whole(self._settings.job_folder(job.id) / NOW, str(job.attempt).encode())
-            if now - self._asked.get(job.submission, -ASK_AGAIN_S) >= ASK_AGAIN_S:
-                self._ray.stop(job.submission)
-                self._asked[job.submission] = now
+            if now - self._asked.get(self._submission(job), -ASK_AGAIN_S) >= ASK_AGAIN_S:
+                self._ray.stop(self._submission(job))
+                self._asked[self._submission(job)] = now
             return
         if process.phase == "running":
-            self._pending.pop(job.submission, None)
+            self._pending.pop(self._submission(job), None)
             if job.state == "starting" or job.reason is not None:
                 started = job.started_at or self._wall()
                 expected: tuple[JobState, ...] = ("starting", "running")
                 self._store.set_state(job.id, expected, "running", reason=None, started_at=started)
-        elif now - self._pending.setdefault(job.submission, now) >= PLACE_WAIT_S:
+        elif now - self._pending.setdefault(self._submission(job), now) >= PLACE_WAIT_S:
             self._store.set_reason(job.id, "waits for Ray to give it what others hold")
 
     def _settle(self, job: JobRow, outcome: Outcome) -> None:
@@ -385,7 +389,7 @@ class Supervisor:
         if self._store.set_state(job.id, (job.state,), state, reason=reason, **changes):
             _log.info("Job %s is %s%s", job.id, state, f": {reason}" if reason else ".")
             for memory in (self._asked, self._pending):
-                memory.pop(job.submission, None)
+                memory.pop(self._submission(job), None)
 
 
 def records_in(folder: Path) -> list[Path]:

@@ -35,11 +35,13 @@ service = Table(
     "service",
     metadata,
     Column("id", Integer, primary_key=True),  # always 1
+    Column("tag", String(8), nullable=False),
     Column("schema_version", Integer, nullable=False),
     Column("changes", BigInteger, nullable=False),
 )
-"""One row. Whoever writes a job raises `changes` first, which on PostgreSQL, too, lets one writer
-at a time go on; so it orders what happened, whatever the clock does."""
+"""One row. `tag` is this database's alone, and part of how Ray knows its jobs. Whoever writes a job
+raises `changes` first, which on PostgreSQL, too, lets one writer at a time go on; so it orders what
+happened, whatever the clock does."""
 
 users = Table(
     "users",
@@ -208,11 +210,6 @@ class JobRow:
     ended_at: float | None
     told: bool
     """Whether the end was told to whom it may concern."""
-
-    @property
-    def submission(self) -> str:
-        """How Ray knows its attempt."""
-        return f"{self.id}-{self.attempt}"
 
 
 @dataclass(frozen=True)

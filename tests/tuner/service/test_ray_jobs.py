@@ -108,7 +108,8 @@ def test_a_job_that_ray_has_already_is_started_once(monkeypatch: pytest.MonkeyPa
 def test_a_process_is_told_by_phase(
     monkeypatch: pytest.MonkeyPatch, status: str, node: str | None, expected: Process
 ) -> None:
-    told = {"status": status, "message": "a\n b", "driver_node_id": node}
+    message = "a\n b, last available logs (truncated to 20,000 chars):\n c"
+    told = {"status": status, "message": message, "driver_node_id": node}
     assert Answers(monkeypatch, jobs=told).ray.process("it-2") == expected
 
 

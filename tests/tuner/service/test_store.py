@@ -107,7 +107,6 @@ def test_a_state_changes_only_from_what_was_expected(store: Store) -> None:
     begun = store.begin_attempt("it", epochs=7)
     assert begun is not None
     assert (begun.state, begun.attempt, begun.epochs) == ("starting", 1, 7)
-    assert begun.submission == "it-1"
     assert store.begin_attempt("it", epochs=7) is None
     assert store.set_state("it", ("starting", "running"), "running", started_at=1.0, reason="r")
     job = store.job("it")
@@ -262,6 +261,13 @@ def test_there_is_one_supervisor_to_a_database(tmp_path: Path) -> None:
     other.wait()
     with store.supervising() as held:
         assert held()
+
+
+def test_two_databases_have_different_tags_and_keep_them(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db")]
+    tags = [Store(url).tag for url in urls]
+    assert tags[0] != tags[1]
+    assert [Store(url).tag for url in urls] == tags
 
 
 def test_a_newer_or_foreign_database_is_refused_in_one_line(tmp_path: Path) -> None:

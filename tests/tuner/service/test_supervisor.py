@@ -26,7 +26,7 @@ from tuner.service.tables import JobRow
 
 
 class MadeRay:
-    """Ray as the supervisor sees it."""
+    """Ray as the supervisor sees it; its processes are called JOB-ATTEMPT, without the tag."""
 
     def __init__(self) -> None:
         self.there: Machine | None = Machine(28, 2)
@@ -50,21 +50,23 @@ class MadeRay:
 
     def submit(self, order: Order) -> None:
         self._answer()
-        if order.submission not in self.orders:
-            self.orders[order.submission] = order
-            self.processes[order.submission] = Process("pending", "", False)
+        name = order.submission.rpartition("-")[0]
+        if name not in self.orders:
+            self.orders[name] = order
+            self.processes[name] = Process("pending", "", False)
         if self.loses_answers:
             raise RayAway("no answer in time")
 
     def process(self, submission: str) -> Process | None:
         self._answer()
-        if submission == self.breaks:
-            raise KeyError(submission)
-        return self.processes.get(submission)
+        name = submission.rpartition("-")[0]
+        if name == self.breaks:
+            raise KeyError(name)
+        return self.processes.get(name)
 
     def stop(self, submission: str) -> None:
         self._answer()
-        self.stops.append(submission)
+        self.stops.append(submission.rpartition("-")[0])
 
     def begin(self) -> None:
         for name, process in self.processes.items():
@@ -129,7 +131,7 @@ class Made:
         job = self.job(name)
         outcome = Outcome(attempt=job.attempt, state=state, reason=reason, ended_at=0.0)
         (self.settings.job_folder(name) / OUTCOME).write_text(outcome.model_dump_json())
-        self.ray.lose(job.submission)
+        self.ray.lose(f"{name}-{job.attempt}")
 
     def record(self, name: str) -> None:
         """Give a job's run some epochs."""
