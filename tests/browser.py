@@ -159,7 +159,9 @@ class Browser:
     def key(self, key: str, code: int = 0, text: str = "") -> None:
         """Press and let go of a key, such as Tab (9), Enter (13, text \\r), ArrowDown (40)."""
         of = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        self.send("Input.dispatchKeyEvent", type="keyDown", **of, **({"text": text} if text else {}))
+        self.send(
+            "Input.dispatchKeyEvent", type="keyDown", **of, **({"text": text} if text else {})
+        )
         self.send("Input.dispatchKeyEvent", type="keyUp", **of)
 
     def type(self, selector: str, text: str) -> None:

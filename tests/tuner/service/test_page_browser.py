@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import pytest
 import uvicorn
 
 from tests.browser import CHROMIUM, Browser
-from tests.reports.made_records import Ending, make_record, made_spec
+from tests.reports.made_records import Ending, made_spec, make_record
+from tests.tuner.made_runs import make_run, quick
 from tests.tuner.service.heads import free_ports
-from tests.tuner.service.serving import Serving
+from tests.tuner.service.serving import CURVES, Serving
 from tests.tuner.simulation import row
 from tuner.record import Record
 from tuner.service.app import create_app
+from tuner.service.tables import NewJob
 
 pytestmark = [
     pytest.mark.browser,
@@ -55,11 +57,25 @@ class Site(Serving):
         self._server.should_exit = True
         self._thread.join(20)
 
+    def add_study(self, name: str, runs: Sequence[str]) -> None:
+        """Add a running study with the records of these runs."""
+        spec = quick()
+        new = NewJob(
+            kind="study", user_name="alice", key=f"key-of-{name}", content="0" * 64,
+            spec=spec.model_dump(mode="json"), digest=spec.digest, fingerprint=None, space=None,
+            gpus=1.0, cpus=2,
+        )  # fmt: skip
+        self.store.create_job(new, name, True, lambda _: False)
+        self.store.begin_attempt(name, 0)
+        self.store.set_state(name, ("starting",), "running", started_at=1000.0)
+        for run in runs:
+            make_run(self.settings.run_folder(name) / run, CURVES, spec)
+
     def add_big(self, name: str) -> None:
         """Add a running search of many trials whose last four are under way."""
         spec = made_spec("periodic_T", EPOCHS, budget={"trials": 2 * TRIALS})
         self.add_job(name, curves=None, spec=spec)
-            pruned = Ending("pruned", 20)
+        pruned = Ending("pruned", 20)
         endings = [pruned if n % 10 == 9 else Ending() for n in range(TRIALS - 4)]
         make_record(
             self.settings.run_folder(name), "periodic_T", TRIALS, EPOCHS,
@@ -278,6 +294,59 @@ def test_a_search_is_submitted_as_the_form_says_it(browser: Browser, site: Site)
     )
 
 
+def test_a_study_shows_the_trials_of_one_run_or_of_all(browser: Browser, site: Site) -> None:
+    site.add_study("study", ("first", "second"))
+    see(browser, site, "#/jobs/study", "8 of 8 trials")
+    browser.evaluate(
+        "(() => { const s = document.querySelector('select:has(option[value=second])');"
+        " s.value = 'second'; s.dispatchEvent(new Event('change')); })()"
+    )
+    browser.wait_text("4 of 8 trials")
+    shown = "[...document.querySelectorAll('.trials tbody tr')].filter(r => !r.hidden)"
+    assert browser.evaluate(f"{shown}.map(r => r.cells[1].textContent)") == ["second"] * 4
+
+
+def test_a_session_that_ends_asks_for_the_token_and_goes_on_where_one_was(
+    browser: Browser, site: Site
+) -> None:
+    see(browser, site, "#/jobs/growing", "4 of 4 trials")
+    browser.send("Network.clearBrowserCookies")
+    browser.click("button", "Pause")
+    browser.wait("document.activeElement.id === 'token'")
+    browser.type("#token", site.tokens["alice"])
+    browser.key("Enter", 13, "\r")
+    browser.wait_text("4 of 4 trials")
+    assert _state(site, "growing") == ("running", "run")
+
+
+def test_numbers_and_durations_are_written_for_people(browser: Browser, site: Site) -> None:
+    written = browser.evaluate(
+        "import('/static/format.js').then(f => [f.score(0.41235), f.score(null), f.percent(0.999),"
+        " f.percent(1), f.duration(59), f.duration(3600), f.duration(8040), f.duration(190000),"
+        " f.hours(0.01074), f.hours(31.068), f.share(0.5, 2), f.share(0, 4),"
+        " f.knobs({T: 5, w_init: 0.0500001}), f.bytes(20e9)])"
+    )
+    assert written == [
+        "0.4124", "–", "99 %", "100 %", "59 s", "1 h", "2 h 14 min", "2 d 5 h", "0.011", "31.07",
+        "0.5 GPUs", "4 cores", "T=5 w_init=0.05", "20 GB",
+    ]  # fmt: skip
+
+
+def test_a_point_that_is_told_twice_counts_once_and_failed_trials_are_not_the_best(
+    browser: Browser, site: Site
+) -> None:
+    found = browser.evaluate("""import('/static/curve_data.js').then(({CurveData}) => {
+      const point = (trial, epoch, val_f1) => ({run: 'r', trial, epoch, val_f1, injected_share: 0});
+      const data = new CurveData();
+      data.add([point(0, 1, 0.2), point(1, 1, 0.9), point(0, 2, 0.5)]);
+      data.add([point(0, 2, 0.5), point(1, 1, 0.9), point(0, 3, 0.4)]);
+      data.states([{run: 'r', number: 1, state: 'diverged'}]);
+      const {trained, steps} = data.best();
+      return [trained, steps.map(([at, f1, curve]) => [at, f1, curve.number])];
+    })""")
+    assert found == [4, [[1, 0.2, 0], [3, 0.5, 0]]]
+
+
 def test_runs_are_compared_in_one_report(browser: Browser, site: Site) -> None:
     see(browser, site, "#/runs", "done-too")
     for name in ("done", "done-too"):
@@ -303,7 +372,7 @@ def test_nothing_is_lost_or_doubled_when_the_service_was_away(browser: Browser, 
     )
     browser.click("summary", "Its curve as a table")
     try:
-        for cycle, epoch in enumerate((3, 5), start=1):
+        for epoch in (3, 5):
             _append(site, "cut", epoch, log)
             browser.wait_text(f"line of epoch {epoch}")
             site.stop()
@@ -312,7 +381,6 @@ def test_nothing_is_lost_or_doubled_when_the_service_was_away(browser: Browser, 
             site.start()
             browser.wait_text(f"line of epoch {epoch + 1}")
             browser.wait("document.querySelector('#connection').textContent === ''")
-            assert cycle
     finally:
         if not site._thread.is_alive():
             site.start()
@@ -355,16 +423,21 @@ def test_a_thousand_trials_stay_smooth(browser: Browser, site: Site, record_prop
 MEASURE = """(() => {
   const frames = [], tasks = [];
   let before = performance.now(), on = true;
-  const watch = new PerformanceObserver(list => tasks.push(...list.getEntries().map(e => e.duration)));
+  const watch = new PerformanceObserver(
+    list => tasks.push(...list.getEntries().map(e => e.duration)));
   watch.observe({entryTypes: ['longtask']});
-  const tick = now => { frames.push(now - before); before = now; if (on) requestAnimationFrame(tick); };
+  const tick = now => {
+    frames.push(now - before);
+    before = now;
+    if (on) requestAnimationFrame(tick);
+  };
   requestAnimationFrame(tick);
   window.measured = () => {
     on = false; watch.disconnect();
     const sorted = frames.slice(1).sort((a, b) => a - b);
     const at = share => sorted[Math.floor(share * (sorted.length - 1))];
-    return {frames: sorted.length, p50_ms: at(.5), p95_ms: at(.95), p99_ms: at(.99), longest_ms: at(1),
-            long_tasks: tasks.length, longest_task_ms: Math.max(0, ...tasks)};
+    return {frames: sorted.length, p50_ms: at(.5), p95_ms: at(.95), p99_ms: at(.99),
+            longest_ms: at(1), long_tasks: tasks.length, longest_task_ms: Math.max(0, ...tasks)};
   };
 })()"""
 

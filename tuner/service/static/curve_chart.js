@@ -117,7 +117,7 @@ export class CurveChart {
     const low = some ? Math.floor(data.lowest * 20) / 20 : 0;
     const high = some ? Math.max(low + 0.1, Math.ceil(data.highest * 20 + 0.2) / 20) : 1;
     const epochs = Math.max(2, this.epochs, data.lastEpoch);
-    const alpha = data.curves.size < 40 ? 0.75 : data.curves.size < 300 ? 0.45 : 0.25;
+    const alpha = data.curves.size < 100 ? 0.75 : data.curves.size < 300 ? 0.4 : data.curves.size < 700 ? 0.2 : 0.12;
     const key = [width, height, low, high, epochs, alpha, this.run, window.devicePixelRatio].join();
     if (this.palette && key === this.key) return;
     this.key = key;
@@ -154,7 +154,7 @@ export class CurveChart {
       if (performance.now() > until) return false;
       context.globalAlpha = this.alpha;
       this.line(context, curve, this.palette.baseline, 1);
-      context.globalAlpha = Math.min(1, 2 * this.alpha);
+      context.globalAlpha = Math.min(1, 1.4 * this.alpha);
       this.line(context, curve, this.palette.shade, 1, true);
       context.globalAlpha = 1;
       this.drawn.set(curve, curve.last);

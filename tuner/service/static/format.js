@@ -13,6 +13,11 @@ export function number(value, most = 2) {
   return value.toLocaleString("en", { maximumFractionDigits: most });
 }
 
+/** Return hours; short ones with two digits that say something. */
+export function hours(value) {
+  return value > 0 && value < 1 ? String(Number(value.toPrecision(2))) : number(value);
+}
+
 /** Return a share as whole percent; it says 100 only when all is done. */
 export function percent(share) {
   if (share === null || share === undefined) return NONE;

@@ -31,10 +31,10 @@ const ACTIONS = {
 };
 
 const RAISES = [
-  ["more_trials", "more trials", 1],
-  ["more_epochs", "more epochs, over all trials", 1],
-  ["more_gpu_hours", "more GPU-hours (core-hours without GPUs)", "any"],
-  ["more_wall_hours", "more hours", "any"],
+  ["more_trials", "More trials", 1],
+  ["more_epochs", "More epochs, over all trials", 1],
+  ["more_gpu_hours", "More GPU-hours (core-hours without GPUs)", "any"],
+  ["more_wall_hours", "More hours", "any"],
 ];
 
 /** Ask what a job may spend beyond its budget; return the body of the request, or null. */

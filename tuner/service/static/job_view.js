@@ -177,11 +177,11 @@ export class JobView {
       this.costBody.append(h("tr", {}, h("th", { scope: "row" }), h("td", { class: "n" }), h("td", { class: "n" }),
         h("td", { class: "share" })));
     }
-    rows.forEach(([name, spent, budget], index) => {
+    rows.forEach(([name, spent, budget, text], index) => {
       const [what, done, most, share] = this.costBody.rows[index].cells;
       setText(what, name);
-      setText(done, format.number(spent));
-      setText(most, budget === null ? "no limit" : format.number(budget));
+      setText(done, text(spent));
+      setText(most, job.kind === "study" ? "by its plan" : budget === null ? "no limit" : text(budget));
       if (budget === null) setText(share, "");
       else if (share.firstChild?.tagName === "PROGRESS") {
         share.firstChild.value = spent / budget;

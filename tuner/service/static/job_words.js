@@ -35,16 +35,18 @@ export function progressBar(progress) {
     h("span", {}, text));
 }
 
-/** Return what a job spends and may spend: [what, spent, budget] with budget null for no limit. */
+const OPEN = new Set(["waiting", "running"]);
+
+/** Return what a job spends and may spend: [what, spent, budget or null for no limit, how to write it]. */
 export function costs(job) {
   const { progress, budget } = job;
   if (!progress) return [];
-  const trials = Object.entries(progress.trials).reduce((sum, [state, count]) => sum + (state === "waiting" ? 0 : count), 0);
+  const ended = Object.entries(progress.trials).reduce((sum, [state, count]) => sum + (OPEN.has(state) ? 0 : count), 0);
   return [
-    ["Trials", trials, budget.trials ?? null],
-    ["Epochs", progress.epochs, budget.epochs ?? null],
-    [job.gpus ? "GPU-hours" : "Core-hours", progress.slot_seconds / 3600, budget.gpu_hours ?? null],
-    ["Hours", progress.wall_seconds / 3600, budget.wall_hours ?? null],
+    ["Trials ended", ended, budget.trials ?? null, format.number],
+    ["Epochs", progress.epochs, budget.epochs ?? null, format.number],
+    [job.gpus ? "GPU-hours" : "Core-hours", progress.slot_seconds / 3600, budget.gpu_hours ?? null, format.hours],
+    ["Hours", progress.wall_seconds / 3600, budget.wall_hours ?? null, format.hours],
   ];
 }
 

@@ -64,7 +64,7 @@ export class RunsView {
       h("th", { scope: "row" }, jobLink(job.id)), h("td", {}, job.user), h("td", {}, job.space ?? "study"),
       h("td", {}, stateMark(job.state)), h("td", {}, trialsText(job.progress)),
       h("td", { class: "n" }, format.score(job.progress?.best)),
-      h("td", { class: "n" }, job.progress ? format.number(job.progress.slot_seconds / 3600) : format.NONE),
+      h("td", { class: "n" }, job.progress ? format.hours(job.progress.slot_seconds / 3600) : format.NONE),
       h("td", {}, format.moment(job.ended_at)),
       h("td", {}, trained ? h("a", {
         href: `/api/v1${jobPath(job.id, "/report")}`, target: "_blank", rel: "noopener", "aria-label": `Report of ${job.id} (opens a new tab)`,
