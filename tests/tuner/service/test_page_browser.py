@@ -321,7 +321,7 @@ def test_a_session_that_ends_asks_for_the_token_and_goes_on_where_one_was(
 
 def test_numbers_and_durations_are_written_for_people(browser: Browser, site: Site) -> None:
     written = browser.evaluate(
-        "import('/static/format.js').then(f => [f.score(0.41235), f.score(null), f.percent(0.999),"
+        "import('/static/format.js').then(f => [f.score(0.41236), f.score(null), f.percent(0.999),"
         " f.percent(1), f.duration(59), f.duration(3600), f.duration(8040), f.duration(190000),"
         " f.hours(0.01074), f.hours(31.068), f.share(0.5, 2), f.share(0, 4),"
         " f.knobs({T: 5, w_init: 0.0500001}), f.bytes(20e9)])"
