@@ -33,8 +33,9 @@ export function duration(seconds) {
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
-  const days = Math.floor(hours / 24);
-  return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
+  const all = Math.round(minutes / 60);
+  const days = Math.floor(all / 24);
+  return all % 24 ? `${days} d ${all % 24} h` : `${days} d`;
 }
 
 /** Return a moment in the reader's zone: the time alone if it is today. */
