@@ -1,8 +1,8 @@
 """Server-sent events: what changes, pushed to whoever listens, cheap with many listeners.
 
-A feed looks once a second, on behalf of all its listeners, and hands them the same text. Each event
-of a job carries as its id how far its listener has read; a listener that comes back with it is first
-given what it missed, so that a broken connection loses nothing.
+A feed looks once a second, on behalf of all its listeners, and hands them the same text. An event
+of a job carries as its id how far its listener has read; a listener that comes back with it is
+first given what it missed, so that a broken connection loses nothing.
 """
 
 from __future__ import annotations
@@ -225,8 +225,9 @@ class JobFeed(Feed):
             self._job = job
             texts.append(event("job", job, self._head.id))
         if now != self._stamp:
-            for text, self._head in self._after(row, self._head, None, self._over_told):
+            for text, position in self._after(row, self._head, None, self._over_told):
                 texts.append(text)
+                self._head = position
             self._over_told = row.state not in OPEN
             self._stamp = now
         return texts

@@ -206,8 +206,8 @@ def _check_space(name: str) -> None:
 
 def _check_resources(resources: ResourcesConfig) -> None:
     """Refuse what only the server decides: which Ray, and which folders."""
-    for name in ("address", "trunks"):
-        if getattr(resources, name) is not None:
+    for name in ("address", "trunks", "storage"):
+        if getattr(resources, name, None) is not None:
             raise UserError(f"resources.{name} is the server's own; leave it out.")
 
 
