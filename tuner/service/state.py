@@ -159,8 +159,8 @@ def checked_raise(job: JobRow, more: models.Raise) -> models.Raise:
     return more
 
 
-def service(request: Request) -> Service:
-    """Return the application's service."""
+async def service(request: Request) -> Service:
+    """Return the application's service; async, so that no thread is woken for it."""
     found = request.app.state.service
     assert isinstance(found, Service)
     return found
@@ -168,11 +168,12 @@ def service(request: Request) -> Service:
 
 def caller(
     request: Request,
+    service: Annotated[Service, Depends(service)],
     _bearer: Annotated[object, Security(HTTPBearer(auto_error=False, description="A token."))],
     _cookie: Annotated[object, Security(APIKeyCookie(name=COOKIE, auto_error=False))],
 ) -> UserRow:
     """Return who calls; the parameters are there for the API's description."""
-    return service(request).auth.caller(request)
+    return service.auth.caller(request)
 
 
 def has_record(folder: Path) -> bool:
