@@ -54,6 +54,10 @@ class Driver:
         Images of the training split, after any limit.
     slot_fraction : float
         Fraction of a GPU, or number of CPU cores, that one trial holds.
+    budget : BudgetConfig
+    clock, steady : callable
+        Unix seconds, which are recorded, and monotonic ones, which are charged: a clock that is set
+        spends no budget.
     """
 
     def __init__(
@@ -67,10 +71,11 @@ class Driver:
         slot_fraction: float,
         budget: BudgetConfig,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec, self.record, self.search, self.stopping = spec, record, search, stopping
         self.folder, self.train_images, self.slot_fraction = folder, train_images, slot_fraction
-        self.budget, self.clock = budget, clock
+        self.budget, self.clock, self.steady = budget, clock, steady
         self.seeds_each = spec.seeds_each
         self.board = TensorBoard(folder / "tensorboard")
         self.interrupted: str | None = None
@@ -87,7 +92,7 @@ class Driver:
         self._crashes = 0  # in a row
         self._returned: Counter[int] = Counter()
         self._any_epoch = False
-        self._active_since = clock()
+        self._active_since = steady()
 
     def next_trial(self) -> Assignment | None:
         """Return the next trial to train, or None when this run asks for no more."""
@@ -104,7 +109,7 @@ class Driver:
             row.seed,
             self.spec.clean_until(trial, self._steps(trial)),
             best=row.score or 0.0,
-            asked_at=self.clock(),
+            asked_at=self.steady(),
         )
         return Assignment(
             row.number,
@@ -130,9 +135,8 @@ class Driver:
 
     def on_started(self, number: int, device: str, worker: str) -> None:
         """Note that a worker has taken the trial."""
-        now = self.clock()
-        self._live[number].started_at = now
-        self.record.start_trial(number, now, device, worker)
+        self._live[number].started_at = self.steady()
+        self.record.start_trial(number, self.clock(), device, worker)
 
     def on_placed(self, number: int, device: str, worker: str) -> None:
         """Note which device and worker have trained an epoch of the trial."""
@@ -212,7 +216,7 @@ class Driver:
             self.record.add_event(
                 "retry", f"{failure.summary}; continues after epoch {live.epochs}", trial=number
             )
-        live.asked_at, live.started_at, live.charged_until = self.clock(), None, None
+        live.asked_at, live.started_at, live.charged_until = self.steady(), None, None
         live.error = _without_heading(error)
         if failure.ends_run:
             self.interrupted = failure.kind
@@ -256,7 +260,7 @@ class Driver:
 
     def charge_wall_time(self) -> None:
         """Add the wall time since the last call to the record."""
-        now = self.clock()
+        now = self.steady()
         self.record.add_active(now - self._active_since)
         self._active_since = now
 
@@ -384,7 +388,7 @@ class Driver:
         A slot is held from its worker's first moment, but not from before it was asked for: a
         worker that served another trial, or was kept ready, is older than the request.
         """
-        now = self.clock()
+        now = self.steady()
         since = live.charged_until
         if since is None:
             started = live.started_at if live.started_at is not None else now

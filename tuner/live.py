@@ -37,7 +37,8 @@ class Live:
     clean_until: int
     best: float
     asked_at: float
-    """When the driver asked for a slot: it is held from here at the earliest."""
+    """When the driver asked for a slot, as all here by its steady clock: it is held from here at the
+    earliest."""
     started_at: float | None = None
     """When a worker took it; None while it waits for one."""
     charged_until: float | None = None

@@ -79,7 +79,9 @@ def rows(trial: TrialConfig, curve: Curve) -> list[dict[str, Any]]:
     return result
 
 
-def open_driver(folder: Path, specification: RunSpec, clock: Clock) -> Driver:
+def open_driver(
+    folder: Path, specification: RunSpec, clock: Clock, steady: Clock | None = None
+) -> Driver:
     """Return the driver of a new run, or of one that goes on if the folder has a record."""
     space = specification.space.resolved(specification.epochs)
     stopping = specification.stopping()
@@ -119,7 +121,7 @@ def open_driver(folder: Path, specification: RunSpec, clock: Clock) -> Driver:
             stopping.restore(record.rungs())
     driver = Driver(
         specification, record, search, stopping, folder, TRAIN_IMAGES, 1.0,
-        specification.budget, clock,
+        specification.budget, clock, steady or clock,
     )  # fmt: skip
     if not fresh:
         restore.adopt(driver, found)

@@ -111,6 +111,24 @@ def test_a_diverged_trial_is_failed_in_optuna_and_the_others_go_on(tmp_path: Pat
     assert optuna_states(tmp_path / "run")[0] == optuna.trial.TrialState.FAIL
 
 
+def test_a_clock_that_is_set_spends_no_budget(tmp_path: Path) -> None:
+    clock, steady = Clock(), Clock()
+    driver = simulation.open_driver(
+        tmp_path / "run", spec(budget={"trials": 2, "wall_hours": 1.0}), clock, steady
+    )
+    assignment = driver.next_trial()
+    assert assignment is not None
+    driver.on_started(assignment.number, "cpu", "worker")
+    for epoch, jump_s in enumerate((1.0, 1e8, -2e8), start=1):
+        clock.now_s += jump_s
+        steady.now_s += 1.0
+        driver.on_row(assignment.number, row(epoch, 0.1 * epoch, 0.1 * epoch, epoch), 0.0)
+    totals = driver.record.totals()
+    assert (totals.slot_s, totals.active_s) == (3.0, 3.0)
+    assert driver.next_trial() is not None
+    driver.record.close()
+
+
 def test_a_crashed_trial_is_charged_failed_and_keeps_its_message(tmp_path: Path) -> None:
     clock = Clock()
     driver = simulation.open_driver(tmp_path / "run", spec(budget={"trials": 2}), clock)

@@ -40,8 +40,10 @@ def free_ports(count: int) -> list[int]:
 class Head:
     """`ray start --head` in a process group of its own."""
 
-    def __init__(self, cpus: int = 2, gpus: int = 2) -> None:
-        self.cpus, self.gpus = cpus, gpus
+    def __init__(
+        self, cpus: int = 2, gpus: int = 2, environment: dict[str, str] = ENVIRONMENT
+    ) -> None:
+        self.cpus, self.gpus, self._environment = cpus, gpus, environment
         self._ports = free_ports(6)
         self.url = f"http://127.0.0.1:{self._ports[1]}"
         self._folders: list[str] = []
@@ -63,7 +65,7 @@ class Head:
                 "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
                 "--object-store-memory=100000000", *ports,
             ],
-            env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
         ray, deadline = RayJobs(self.url), time.monotonic() + 120

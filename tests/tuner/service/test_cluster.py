@@ -46,6 +46,12 @@ Supervisor(settings, Store(settings.database_url)).start()
 print("supervising", flush=True)
 sys.stdin.read()
 """
+CLOCK = """
+import os, pathlib, time
+real, path = time.time, pathlib.Path(os.environ["TEST_CLOCK"])
+time.time = lambda: real() + float(path.read_text())
+"""
+"""A sitecustomize.py: every Python process's clock is off by what a file says."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,8 @@ class Service:
 
     def submit(self, name: str, user: str = "ann", trials: int = TRIALS, **more: Any) -> None:
         resources = {"concurrency": 1, **more.pop("resources", {})}
-        flags = {"budget": {"trials": trials}, "resources": resources, "space": "periodic_T"}
+        budget = {"trials": trials, **more.pop("budget", {})}
+        flags = {"budget": budget, "resources": resources, "space": "periodic_T"}
         spec: RunSpec = build_spec("quick", self.config, flags, {}, {})
         fields = {"cpus": 1, "spec": spec.model_dump(mode="json"), "digest": spec.digest, **more}
         self.store.create_job(new(user, key=f"key-{name:>5}", **fields), name, True, free)
@@ -147,6 +154,17 @@ def service(tmp_path: Path, shared: Path, head: Head) -> Iterator[Service]:
     made = Service(tmp_path / "runs", shared, head)
     yield made
     made.stop()
+
+
+def serve(settings: Settings, environment: dict[str, str] = ENVIRONMENT) -> subprocess.Popen[str]:
+    """Return the process of a service, once it supervises."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(settings.runs), str(settings.cache), settings.ray],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "supervising\n"
+    return process
 
 
 def wait_until(true: Callable[[], bool], told: Callable[[], str] = str) -> None:
@@ -249,34 +267,21 @@ def test_a_driver_that_is_killed_goes_on_by_itself_before_all_others(
 def test_a_service_that_is_killed_finds_its_jobs_again_and_doubles_none(
     service: Service, by_hand: dict[str, Any]
 ) -> None:
-    settings = service.settings
-    command = [
-        sys.executable, "-c", SERVE, str(settings.runs), str(settings.cache), settings.ray,
-    ]  # fmt: skip
-
-    def serve() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "supervising\n"
-        return process
-
     for name in ("it", "other", "last"):
         service.submit(name)
     moments: list[Callable[[], bool]] = [
         lambda: service.job("it").state == "starting",
         lambda: service.job("it").state == "running",
-        lambda: epochs_recorded(settings.run_folder("it")) >= 8,
+        lambda: epochs_recorded(service.settings.run_folder("it")) >= 8,
         lambda: service.job("it").state == "finished",
     ]
     for moment in moments:
-        process = serve()
+        process = serve(service.settings)
         wait_until(moment, lambda: service.told("it"))
         process.kill()
         process.wait()
         time.sleep(0.5)
-    process = serve()
+    process = serve(service.settings)
     try:
         for name in ("it", "other", "last"):
             assert ended(service.wait(name, "finished", "failed")) == ("finished", 1)
@@ -353,6 +358,39 @@ def test_a_head_that_is_killed_and_started_again_costs_no_trial(
         assert service.wait("next", "finished", "failed").state == "finished"
     finally:
         service.stop()
+        head.close()
+
+
+def test_a_clock_that_jumps_by_a_year_and_back_changes_no_search(
+    tmp_path: Path, shared: Path, by_hand: dict[str, Any]
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CLOCK)
+    path = f"{tmp_path / 'site'}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"
+    environment = {**ENVIRONMENT, "PYTHONPATH": path, "TEST_CLOCK": str(clock)}
+    head = Head(cpus=2, gpus=1, environment=environment)
+    head.start()
+    service = Service(tmp_path / "runs", shared, head)
+    process = serve(service.settings, environment)
+    try:
+        service.submit("it", budget={"wall_hours": 1.0})
+        service.submit("next", "bob", trials=1)
+        for epochs, jump_s in ((1, 400 * 86400.0), (8, -400 * 86400.0)):
+            service.wait_for_epochs("it", epochs)
+            clock.write_text(str(jump_s))
+        assert ended(service.wait("it", "finished", "failed")) == ("finished", 1)
+        assert service.job("it").reason == f"the budget of {TRIALS} trials is spent"
+        with Record.open(service.settings.run_folder("it")) as record:
+            times = [event.at for event in record.events()]
+        assert max(times) - min(times) > 700 * 86400  # it has jumped
+        assert service.found("it") == by_hand
+        assert service.wait("next", "finished", "failed").state == "finished"
+        assert sum(service.store.usage().values()) < 3600
+    finally:
+        process.kill()
+        process.wait()
         head.close()
 
 
