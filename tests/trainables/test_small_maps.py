@@ -13,8 +13,11 @@ from hypothesis import given, settings
 from torch import Tensor
 from torch.nn import functional
 
+from tests.trainables.test_train import SETTINGS
+from tests.trainables.tiny import tiny_trial
 from trainables import small_maps
 from trainables.config import InjectionConfig, NetworkConfig
+from trainables.data.packed import PackedData
 from trainables.networks import build_network
 from trainables.small_maps import LEAST_WEIGHTS, Geometry, SmallMapConv2d, products, share_inside
 
@@ -117,6 +120,14 @@ def test_the_deep_stages_of_a_resnet_use_it_and_nothing_else_does(
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-8, atol=1e-10)
         assert mine.grad is not None
         assert mine.grad.stride() == mine.stride()  # the optimiser walks both as they lie
+
+
+def test_trials_of_the_setting_named_after_it_use_it(
+    data: PackedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = used(monkeypatch)
+    tiny_trial(data, **SETTINGS["small maps"]).run_epoch()
+    assert {one.height for one in seen} == {1}
 
 
 def test_products_cover_every_tap_that_meets_the_map_once() -> None:

@@ -37,6 +37,7 @@ SETTINGS = {
     "sgd step": {"optimizer": "sgd", "schedule": "step", "schedule_step": 2},
     "plateau": {"schedule": "plateau", "schedule_step": 1, "schedule_factor": 0.5},
     "flip_shift clipped": {"augment": "flip_shift", "clip_norm": 0.5},
+    "small maps": {"width": 16, "stem": "imagenet", "method": "dynamic", "w_init": 0.05},
 }
 settings = pytest.mark.parametrize("knobs", SETTINGS.values(), ids=SETTINGS.keys())
 
