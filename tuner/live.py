@@ -19,7 +19,9 @@ class Assignment:
     acknowledged: int
     """Epochs that the record already holds."""
     folder: Path
-    """The trial's own folder, absolute."""
+    """The trial's own folder, absolute; used where there is no `store`."""
+    store: str | None
+    """The trial's own prefix of an object store, if it keeps its state there."""
     trunk: TrunkPlan | None
     """Where it shares epochs with others, if it does."""
 

@@ -75,6 +75,8 @@ def drive(
             driver.charge_wall_time()
             driver.record.set_run(state, reason)
             driver.record.add_event("end", f"{state}: {reason}")
+            if driver.best is not None:
+                driver.storage.fetch_best(-driver.best[1])
 
 
 def _mendable(error: BaseException, folder: Path) -> UserError | None:
@@ -106,7 +108,7 @@ def _tune(driver: Driver, data: PackedData, gpus: float, concurrency: int) -> No
     tuner = tune.Tuner(
         tune.with_resources(RayTrial, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver, data.folder, driver.spec.data.limit),
+            search_alg=DriverSearcher(driver, data),
             scheduler=DriverScheduler(driver),
             num_samples=-1,
             max_concurrent_trials=concurrency,  # unset, Tune keeps one trial pending at a time
