@@ -78,8 +78,8 @@ class Driver:
         """Why running trials are to stop after their epoch and none is asked for, if so."""
         self.end_reason: str | None = None
         """Why no more trials are asked for, once that is so."""
-        self.mixed = False
-        """Whether trials may run on devices of several kinds."""
+        self.kinds: tuple[str, ...] = ()
+        """Kinds of device that a cluster's trials may meet, where they are known."""
         self.queue: deque[int] = deque()
         self.groups: dict[int, Group] = {}
         self.best: tuple[float, int] | None = None
@@ -401,7 +401,7 @@ class Driver:
             started = live.started_at if live.started_at is not None else now
             since = live.asked_at if startup_s == 0 else max(live.asked_at, started - startup_s)
         live.charged_until = now
-        if self.mixed and live.place is None and live.started_at is not None:
+        if len(self.kinds) > 1 and live.place is None and live.started_at is not None:
             self.record.place_trial(number, UNKNOWN, None)
         self.record.add_slot_time(number, max(0.0, now - since) * self.slot_fraction)
 

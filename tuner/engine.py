@@ -203,10 +203,10 @@ def check_precision(spec: RunSpec, gpus: float) -> None:
 
 def tell_nodes(driver: Driver, kinds: Sequence[str]) -> None:
     """Tell driver and record what kinds of device a cluster's trials may meet."""
-    driver.mixed = len(kinds) > 1
+    driver.kinds = tuple(kinds)
     if kinds:
         driver.record.add_event("nodes", f"devices: {', '.join(kinds)}", data={"kinds": [*kinds]})
-    if driver.mixed and driver.budget.gpu_hours is not None:
+    if len(kinds) > 1 and driver.budget.gpu_hours is not None:
         driver.record.add_event(
             "warning", "The budget of slot-hours counts hours of different devices alike."
         )

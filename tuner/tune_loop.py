@@ -104,7 +104,9 @@ def _tune(driver: Driver, data: PackedData, gpus: float, concurrency: int) -> No
     attempts = driver.folder / "ray"
     attempts.mkdir(exist_ok=True)
     attempt = f"{len(list(attempts.iterdir())):04d}"
-    device = "gpu" if gpus else "cpu"
+    device = "cpu"  # as the record means it, until the worker tells
+    if gpus:
+        device = driver.kinds[0] if len(driver.kinds) == 1 else "gpu"
     tuner = tune.Tuner(
         tune.with_resources(RayTrial, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
         tune_config=tune.TuneConfig(
