@@ -6,7 +6,7 @@ knob by name, also with the value at which a run's space holds it. Rows keep the
 given and, within one, of the trials' numbers. An absent value is empty in CSV and null elsewhere.
 Trials that have not ended are in the table with their state and what they have reached. `epochs`
 and `slot_seconds` are stand-alone costs; where trials shared epochs, `as_run_epochs` and
-`as_run_slot_seconds` follow them; where they ran on several kinds of device, so does `device`.
+`as_run_slot_seconds` follow them; where any has run, so does `device`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from search_spaces.model import UserError, did_you_mean
-from tuner.devices import all_kinds, named
+from tuner.devices import named
 from tuner.record import Record
 from tuner.record_rows import RunRow
 from tuner.whole_file import write_whole
@@ -41,7 +41,7 @@ COLUMNS = {
 AS_RUN = {"as_run_epochs": int, "as_run_slot_seconds": float}
 """Columns that follow where trials shared epochs."""
 DEVICE = {"device": str}
-"""Follows where trials ran on several kinds of device, whose seconds do not compare."""
+"""Follows where any trial has run: seconds of different devices do not compare."""
 
 Format = Literal["csv", "parquet", "json"]
 
@@ -75,8 +75,7 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
             found.append((record.run(), record.trials()))
     knobs = sorted({name for _, trials in found for trial in trials for name in trial.knobs})
     shared = any(trial.sharing for _, trials in found for trial in trials)
-    devices = all_kinds(named(one.device, run.host) for run, trials in found for one in trials)
-    mixed = len(devices) > 1
+    placed = any(trial.device for _, trials in found for trial in trials)
     rows = tuple(
         (
             stage or default_stage(run),
@@ -90,7 +89,7 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
             trial.stand_alone_epochs,
             trial.stand_alone_slot_s,
             *((trial.as_run_epochs, trial.slot_s) if shared else ()),
-            *((named(trial.device, run.host),) if mixed else ()),
+            *((named(trial.device, run.host),) if placed else ()),
             *(trial.knobs.get(name, run.spec["space"]["fixed"].get(name)) for name in knobs),
         )
         for run, trials in found
@@ -99,7 +98,7 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
     columns = (
         *COLUMNS,
         *(AS_RUN if shared else ()),
-        *(DEVICE if mixed else ()),
+        *(DEVICE if placed else ()),
         *(f"knob.{name}" for name in knobs),
     )
     return TrialTable(columns, rows)
