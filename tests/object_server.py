@@ -78,7 +78,7 @@ class ObjectServer:
                     "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
                     "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
                     f"-s3.config={self._folder / 's3.json'}", "-master.volumeSizeLimitMB=64",
-                    "-volume.max=20",
+                    "-volume.max=20", "-s3.port.iceberg=0", "-s3.port.lance=0",
                 ],
                 stdout=log, stderr=log,
             )  # fmt: skip

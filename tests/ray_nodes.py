@@ -10,7 +10,6 @@ import contextlib
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,13 +46,11 @@ class Cluster:
 
     def __init__(self, folder: Path, cpus: int) -> None:
         self._folder, self._port = folder, free_ports(1)[0]
-        # All nodes use addresses of their own, and the head this machine's, which Ray insists on.
-        self.ip = socket.gethostbyname(socket.gethostname())
-        self.address = f"{self.ip}:{self._port}"
+        self.address = f"127.0.0.1:{self._port}"
         self._nodes: list[subprocess.Popen[bytes]] = []
         self.head = self._start(
             [*RAY, "--head", f"--port={self._port}", "--include-dashboard=false",
-             f"--num-cpus={cpus}", f"--temp-dir={folder}", f"--node-ip-address={self.ip}"],
+             f"--num-cpus={cpus}", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1"],
             {"RAY_TMPDIR": str(folder)},
         )  # fmt: skip
         self.wait(1)
@@ -64,7 +61,7 @@ class Cluster:
         cpus: int = 1,
         own_disk: bool = True,
         processor: str | None = None,
-        environment: dict[str, str] | None = None,
+        instead: dict[Path, Path] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a node at an address such as 127.0.0.2, and return its process.
 
@@ -76,8 +73,8 @@ class Cluster:
             Whether it sees a `/tmp` of its own only.
         processor : str, optional
             What its processor is to call itself.
-        environment : dict, optional
-            Variables to set there.
+        instead : dict, optional
+            Files that it has in the place of others.
         """
         temp = f"/tmp/tuner-node-{ip.rpartition('.')[2]}"
         start = [
@@ -87,14 +84,15 @@ class Cluster:
         steps = ["mount -t tmpfs tmpfs /tmp"] if own_disk else []
         if processor is not None:
             steps += [
-                "sed 's/^model name.*/model name : "
-                + processor
-                + "/' /proc/cpuinfo > /dev/shm/cpu",
-                "mount --bind /dev/shm/cpu /proc/cpuinfo",
+                f"sed 's/^model name.*/model name : {processor}/' /proc/cpuinfo > /tmp/cpuinfo",
+                "mount --bind /tmp/cpuinfo /proc/cpuinfo",
             ]
+        steps += [f"mount --bind {new} {old}" for old, new in (instead or {}).items()]
         steps.append(f"mkdir -p {temp}; exec {shlex.join(start)}")
         inside = ["unshare", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "bash", "-c"]
-        return self._start([*inside, " && ".join(steps)], environment or {})
+        return self._start(
+            [*inside, " && ".join(steps)], {"XDG_CACHE_HOME": "/tmp/cache"} if own_disk else {}
+        )
 
     def wait(self, nodes: int) -> None:
         """Wait until so many nodes are alive."""

@@ -26,6 +26,7 @@ PATIENCE_S = 120.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 """What no waiting mends, as AWS's library names it."""
+CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 10.0, 60.0
 CHUNK_BYTES = 1 << 24
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -197,11 +198,25 @@ class ObjectStore:
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
-            from pyarrow.fs import FileSystem
-
-            files, base = FileSystem.from_uri(self._uri)
-            self._opened = files, base.rstrip("/")
+            self._opened = _opened(self._uri)
         return self._opened
+
+
+def _opened(uri: str) -> tuple[Any, str]:
+    """Return pyarrow's file system of an address, and the prefix in it."""
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region
+
+    parts = urlsplit(uri)
+    options = dict(parse_qsl(parts.query))
+    if not {"region", "endpoint_override"} & options.keys():
+        options["region"] = resolve_s3_region(parts.netloc)
+    files = S3FileSystem(
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),  # `_ask` repeats them
+        connect_timeout=CONNECT_TIMEOUT_S,
+        request_timeout=REQUEST_TIMEOUT_S,
+        **options,
+    )
+    return files, f"{parts.netloc}{parts.path}".rstrip("/")
 
 
 def _reason(error: OSError) -> str:

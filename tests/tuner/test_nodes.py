@@ -5,7 +5,6 @@ The oracle of every comparison is the same search on one machine, left alone.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from tests.ray_nodes import ENVIRONMENT, Cluster, cluster
 from tests.tuner.test_engine import TINY, content, epochs_recorded
 from trainables.object_store import ObjectStore
 from tuner.record import Record
+from tuner.summary import summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -113,7 +113,7 @@ def test_a_node_that_cannot_take_part_is_told_in_one_line_and_nothing_is_written
     assert "s3://faces/x" in away and "Could not connect" in away
 
 
-def test_a_folder_that_all_nodes_see_is_enough_and_other_code_or_data_are_refused(
+def test_a_folder_that_all_nodes_see_is_enough_and_other_code_is_refused(
     shared: Path, undisturbed: Path, head: Cluster, tmp_path: Path
 ) -> None:
     node = head.add(SECOND, own_disk=False)
@@ -135,14 +135,9 @@ def test_a_folder_that_all_nodes_see_is_enough_and_other_code_or_data_are_refuse
     ).read_bytes()
     head.lose(node)
     head.wait(1)
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for package in ("tuner", "trainables", "search_spaces", "reports"):
-        source = Path(ENVIRONMENT["PYTHONPATH"]) / package
-        subprocess.run(["cp", "-r", str(source), str(copy)], check=True)
-    with (copy / "tuner" / "seeding.py").open("a") as file:
-        file.write("# changed\n")
-    head.add(SECOND, own_disk=False, environment={"PYTHONPATH": str(copy)})
+    seeding = Path(ENVIRONMENT["PYTHONPATH"]) / "tuner" / "seeding.py"
+    (tmp_path / "seeding.py").write_text(seeding.read_text() + "# changed\n")
+    head.add(SECOND, own_disk=False, instead={seeding: tmp_path / "seeding.py"})
     head.wait(2)
     done = tuner(shared, "run", "--name", "other", *SEARCH, *given)
     assert done.returncode == 2
@@ -231,7 +226,7 @@ def test_a_trial_that_moved_to_another_kind_of_device_says_so_and_its_seconds_ar
         devices
     )
     assert moved and "trained partly on" in moved[0].message
-    shown = json.loads(tuner(shared, "status", "kinds", "--format", "json").stdout)
-    assert shown["cost"]["slot_seconds"] is None
-    assert len(shown["cost"]["slot_seconds_by_device"]) == len(devices)
-    assert shown["cost"]["epochs"] == 36
+    with Record.open(run) as record:
+        cost = summary(record)["cost"]
+    assert (cost["slot_seconds"], cost["epochs"]) == (None, 36)
+    assert len(cost["slot_seconds_by_device"]) == len(devices)
