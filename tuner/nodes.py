@@ -90,6 +90,11 @@ def check_nodes(
     if resources.address is None:
         return ()
     nodes = _training_nodes(resources, gpus)
+    if not nodes:
+        raise UserError(
+            f"No node of the cluster has the {resources.cpus_per_trial} CPUs and {gpus:g} GPUs of"
+            " one trial; lower --cpus-per-trial or --gpus-per-trial."
+        )
     own = runs if resources.storage is None else None
     places = [
         ("run's folder", None if own is None else str(own)),

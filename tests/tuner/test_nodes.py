@@ -18,6 +18,7 @@ from tests.object_server import ObjectServer
 from tests.ray_nodes import ENVIRONMENT, Cluster, cluster
 from tests.tuner.test_engine import TINY, content, epochs_recorded
 from trainables.object_store import ObjectStore
+from trainables.state import read_payload
 from tuner.record import Record
 from tuner.summary import summary
 
@@ -166,16 +167,34 @@ def test_nodes_without_a_common_disk_train_what_one_machine_trains(
     assert kept.read_bytes() == ObjectStore(storage).read_bytes("/".join(names[0]))
 
 
+def assert_stored(run: Path, storage: str, scratch: Path) -> None:
+    """Assert that every epoch the record has of a running trial is in the store."""
+    with Record.open(run) as record:
+        running = {one.number: one.epochs for one in record.trials() if one.state == "running"}
+    store = ObjectStore(storage)
+    seen = 0
+    for name in store.names():
+        _, _, path = name.partition("/trials/")
+        number, _, file = path.partition("/")
+        if file != "state.pt" or not running.get(int(number)):
+            continue
+        if store.take(name, scratch / "state.pt"):  # else the trial has ended just now
+            assert read_payload(scratch / "state.pt")["epoch"] >= running[int(number)]
+            seen += 1
+    assert seen, "no running trial had a state"
+
+
 def test_a_node_that_is_lost_loses_no_epoch_and_doubles_none(
-    shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer
+    shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer, tmp_path: Path
 ) -> None:
     node = head.add(SECOND)
     head.wait(2)
     given = ["--address", head.address, "--storage", server.uri("lost")]
     going = begun(shared, "lost", 5, *SEARCH, *given)
     head.lose(node)
-    assert going.wait(timeout=400) == 0, (shared / "lost.log").read_text()[-3000:]
     run = shared / "runs" / "lost"
+    assert_stored(run, server.uri("lost"), tmp_path)
+    assert going.wait(timeout=400) == 0, (shared / "lost.log").read_text()[-3000:]
     assert trained(run) == trained(undisturbed)
     with Record.open(run) as record:
         retries = [event for event in record.events() if event.kind == "retry"]
@@ -207,6 +226,20 @@ def test_after_the_head_is_lost_the_run_goes_on_in_another_cluster(
     assert trained(run) == trained(undisturbed)
 
 
+def test_an_object_store_that_is_away_for_a_while_costs_time_only(
+    shared: Path, undisturbed: Path, server: ObjectServer
+) -> None:
+    going = begun(shared, "away", 5, *SEARCH, "--storage", server.uri("while"))
+    server.stop()
+    time.sleep(3)
+    server.start()
+    assert going.wait(timeout=400) == 0, (shared / "away.log").read_text()[-3000:]
+    run = shared / "runs" / "away"
+    assert trained(run) == trained(undisturbed)
+    with Record.open(run) as record:
+        assert not [event for event in record.events() if event.kind in ("retry", "crash")]
+
+
 def test_a_trial_that_moved_to_another_kind_of_device_says_so_and_its_seconds_are_not_added(
     shared: Path, head: Cluster, server: ObjectServer
 ) -> None:
@@ -230,3 +263,15 @@ def test_a_trial_that_moved_to_another_kind_of_device_says_so_and_its_seconds_ar
         cost = summary(record)["cost"]
     assert (cost["slot_seconds"], cost["epochs"]) == (None, 36)
     assert len(cost["slot_seconds_by_device"]) == len(devices)
+
+
+def test_a_cluster_without_a_node_that_holds_a_trial_is_refused(
+    shared: Path, head: Cluster
+) -> None:
+    head.add(SECOND)
+    head.wait(2)
+    given = ["--address", head.address, "--cpus-per-trial", "2"]
+    done = tuner(shared, "run", "--name", "large", *SEARCH, *given)
+    assert done.returncode == 2
+    assert "No node of the cluster has the 2 CPUs and 0 GPUs of one trial" in done.stderr
+    assert not (shared / "runs" / "large").exists()
