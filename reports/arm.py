@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.table import Trials
+from tuner.devices import all_kinds
 from tuner.record_schema import END_STATES, FAILED_STATES
 
 CUT_SHORT = ("pruned", "stopped")
@@ -56,8 +57,8 @@ class Arm:
 
     @property
     def devices(self) -> set[str]:
-        """Types of device the trials ran on, as far as they are said."""
-        return {device for device in self.trials.device if device}
+        """Kinds of device the trials ran on, as far as they are said."""
+        return set(all_kinds(self.trials.device))
 
     def hits(self, target: float | None) -> Bools:
         """Return which trials matched; none where there is no target."""

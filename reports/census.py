@@ -25,6 +25,7 @@ from search_spaces.model import UserError, shown, validated
 from search_spaces.space import ChoiceKnob, FloatKnob, Knob, Space
 from trainables.config import TrialConfig, canonical_json
 from trainables.schedule import clean_epochs
+from tuner.devices import all_kinds, named
 from tuner.record import Record
 from tuner.record_rows import RunRow, TrialRow
 from tuner.samplers import grid_points
@@ -81,9 +82,12 @@ class Census:
     epochs: int
     curves: tuple[Curve, ...]
     timed: bool
-    """Whether durations were recorded; else every epoch takes 1 s and slot-seconds are unknown."""
+    """Whether durations were recorded, on one kind of device; else every epoch takes 1 s and
+    slot-seconds are unknown."""
     notes: tuple[str, ...] = ()
     """What a reader of the results must know."""
+    devices: tuple[str, ...] = ()
+    """Kinds of device that the trials ran on, as far as they are said."""
 
     @property
     def configurations(self) -> int:
@@ -163,6 +167,7 @@ def read_census(folders: Sequence[Path]) -> Census:
     """
     found: list[tuple[RunRow, RunSpec]] = []
     curves: list[Curve] = []
+    devices: list[str | None] = []
     notes: list[str] = []
     for folder in folders:
         with Record.open(folder) as record, record.transaction():
@@ -171,7 +176,9 @@ def read_census(folders: Sequence[Path]) -> Census:
             _check_census(run, spec, found[0] if found else None)
             images = int(run.data["images"]["train"])
             steps = spec.training.steps_per_epoch(images)
-            curves += [_curve(record, trial, steps) for trial in trials if trial.state in ENDED]
+            ended = [trial for trial in trials if trial.state in ENDED]
+            curves += [_curve(record, trial, steps) for trial in ended]
+            devices += [named(trial.device, run.host) for trial in ended]
         found.append((run, spec))
         left = sum(trial.state not in ENDED for trial in trials)
         if left:
@@ -187,19 +194,24 @@ def read_census(folders: Sequence[Path]) -> Census:
     twice = [name for name, n in Counter(run.name for run, _ in found).items() if n > 1]
     if twice:
         raise UserError(f"Run {twice[0]} is given twice; each trial may count once.")
-    gpus = {canonical_json([one["name"] for one in run.host.get("gpus", [])]) for run, _ in found}
-    if len(gpus) > 1:
-        notes.append("The runs used different devices: their slot-seconds do not compare.")
     timed = all(min(curve.seconds) > 0 for curve in curves if curve.best)
-    if not timed:
+    kinds = all_kinds(devices)
+    if len(kinds) > 1:
+        timed = False
+        notes.append(
+            f"The trials ran on different devices ({', '.join(kinds)}), whose seconds do not"
+            " compare: every epoch counts as 1 s."
+        )
+    elif not timed:
         notes.append("Not all durations are recorded: every epoch counts as 1 s.")
+    if not timed:
         curves = [
             Curve(**{**vars(curve), "seconds": (1.0,) * max(1, len(curve.best))})
             for curve in curves
         ]
     spec = found[0][1]
     space = spec.space.resolved(spec.epochs)
-    return Census(space, spec.epochs, tuple(curves), timed, tuple(notes))
+    return Census(space, spec.epochs, tuple(curves), timed, tuple(notes), tuple(kinds))
 
 
 def halves(census: Census, nearest: bool, count: int, seed: int) -> list[Census] | str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tuner.devices import all_kinds, named
 from tuner.record import Record
 from tuner.record_rows import TrialRow
 from tuner.record_schema import END_STATES, FAILED_STATES
@@ -30,8 +31,8 @@ class RealSearch(NamedTuple):
     """Begun up to the epoch that reached the target, else in all."""
     epochs: int
     """Ended up to then."""
-    slot_seconds: float
-    """Held up to then."""
+    slot_seconds: float | None
+    """Held up to then; None if that was on devices of several kinds."""
 
 
 def real_search(folder: Path, target: float) -> RealSearch:
@@ -64,7 +65,11 @@ def real_search(folder: Path, target: float) -> RealSearch:
         reached=bool(hits),
         trials=sum((one.started_at or 0.0) <= at for one in trials),
         epochs=sum(int(np.count_nonzero(of <= at)) for of in ends.values()),
-        slot_seconds=sum(one.stand_alone_slot_s * _held(one, at) for one in trials),
+        slot_seconds=(
+            None
+            if len(all_kinds(named(one.device, run.host) for one in trials)) > 1
+            else sum(one.stand_alone_slot_s * _held(one, at) for one in trials)
+        ),
     )
 
 

@@ -54,6 +54,8 @@ class Simulation(Model):
     pool: Pool
     combinations: list[Combination]
     warnings: list[str]
+    devices: list[str] = []
+    """Kinds of device that the recorded trials ran on; seconds of two kinds do not compare."""
 
 
 class _Job(NamedTuple):
@@ -165,6 +167,7 @@ def simulate(
         pool=pool,
         combinations=combinations,
         warnings=warnings,
+        devices=list(census.devices),
     )
 
 

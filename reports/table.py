@@ -29,6 +29,7 @@ from reports.raw_table import opened
 from search_spaces.model import UserError, shown
 from trainables.config import Arm as ArmName
 from trainables.config import canonical_json
+from tuner.devices import named
 from tuner.record_file import FILE
 from tuner.record_schema import TRIAL_STATES
 from tuner.spec import in_effect
@@ -93,7 +94,7 @@ class Trials:
     metric: list[str | None]
     """Name of the score, where it is said."""
     device: list[str | None]
-    """Type of the device, where it is said."""
+    """Kind of device, where it is said; several that trained a trial are joined by ` + `."""
     data: list[str | None]
     """Fingerprint of the data set, where it is said."""
     knobs: list[dict[str, Any]]
@@ -282,8 +283,6 @@ def _record_rows(folder: Path) -> list[dict[str, Any]]:
         "training": in_effect(run.spec, "training"),
         "epochs": run.spec.get("epochs"),
     }
-    gpus = run.host.get("gpus") or [{}]
-    devices = {"gpu": gpus[0].get("name", "GPU"), "cpu": run.host.get("cpu") or "CPU"}
     return [
         {
             "stage": default_stage(run),
@@ -299,7 +298,7 @@ def _record_rows(folder: Path) -> list[dict[str, Any]]:
             "as_run_epochs": trial.as_run_epochs,
             "as_run_slot_seconds": trial.slot_s,
             "metric": RECORD_METRIC,
-            "device": devices.get(trial.device or "", trial.device),
+            "device": named(trial.device, run.host),
             "data": run.data.get("fingerprint"),
             "knobs": trial.knobs,
             "setting": canonical_json({**trial.trial_config, "seed": None}),

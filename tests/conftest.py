@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.object_server import ObjectServer, object_server
 
 # A busy machine draws examples slowly; pytest's own timeout bounds a test that hangs.
 settings.register_profile("tuner", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tuner")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ObjectServer]:
+    """Return an S3-compatible server, or skip where none is installed."""
+    with object_server() as running:
+        yield running

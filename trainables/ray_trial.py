@@ -19,21 +19,30 @@ import psutil
 import ray
 from ray import tune
 
+from search_spaces.model import UserError
 from trainables.config import TrialConfig
+from trainables.data.bring import here
 from trainables.data.packed import PackedData
+from trainables.processor import processor_name
 from trainables.rows import EpochRow
 from trainables.state_files import remove_state
+
+JOIN = " + "
+"""Between the names of devices, as in the record."""
 
 
 class RayTrial(tune.Trainable):  # type: ignore[misc]
     """Trains one trial, an epoch a step.
 
-    Tune's `config` holds: `number`; `trial` (a `TrialConfig` as a dict); `data` (packed folder)
-    and `limit` (images per split or None); `folder` (the trial's own, absolute); `acknowledged`
-    (epochs that the driver has already recorded); `trunk` (a `TrunkPlan`, or None: no sharing).
+    Tune's `config` holds: `number`; `trial` (a `TrialConfig` as a dict); `data` (packed folder),
+    its `fingerprint` and `limit` (images per split or None); `folder` (the trial's own, absolute),
+    or `store` (its own prefix of the object store `storage`); `processor` (the CPU that the record
+    calls "cpu"); `acknowledged` (epochs that the driver has already recorded); `trunk` (a
+    `TrunkPlan`, or None: no sharing).
 
     A result holds `number`, `rows` (the metrics of one or more epochs as JSON text), `startup_s`
-    (age of this process when it first trained; 0.0 in a reused one), `device`, `worker`, and, if
+    (age of this process when it first trained; 0.0 in a reused one), `device` (all that the trial
+    has trained on), `worker`, and, if
     the trial shares, `shared`: `key` and `best` (address and best weights of its state, as in the
     store), `waited_s` (since the last result), `exact` (whether sharing changes no bit).
     """
@@ -43,6 +52,7 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
         self._assignment = config
         self._trial: Any = None
         self._trunk: Any = None
+        self._remote: Any = None
         self._unsent: list[EpochRow] = []
         self._startup_s = time.time() - psutil.Process().create_time()
 
@@ -57,7 +67,7 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
             "number": self._assignment["number"],
             "rows": json.dumps(rows, allow_nan=False),
             "startup_s": self._startup_s,
-            "device": self._trial.device_name,
+            "device": JOIN.join([*self._trial.devices] or [self._trial.device_name]),
             "worker": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
         }
         if self._trunk is not None:
@@ -79,14 +89,16 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Give the trial's network and memory to the next one in this process."""
-        trial, trunk = self._trial, self._trunk
-        self._trial = self._trunk = None
+        trial, trunk, remote = self._trial, self._trunk, self._remote
+        self._trial = self._trunk = self._remote = None
         try:
             if trunk is not None:
                 trunk.release()
         finally:
             if trial is not None:
                 trial.close()
+            if remote is not None:
+                remote.close()
 
     def _advance(self) -> list[EpochRow]:
         """Take over what others have computed, or train an epoch; return the new rows."""
@@ -98,12 +110,15 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
             self._trial.save(self._folder)
             if self._trunk is not None:
                 self._trunk.publish()
+        if self._remote is not None:
+            self._remote.keep(self._trial.best_digest)
         rows: list[EpochRow] = self._trial.history[before:]
         return rows
 
     def _begin(self) -> None:
         import torch
 
+        from trainables.remote_folder import RemoteFolder
         from trainables.rig_pool import share_gpu
         from trainables.sharing import TrunkUser
         from trainables.state import CorruptCheckpoint
@@ -116,13 +131,20 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
         self._folder = Path(assignment["folder"])
         trial = Trial(
             TrialConfig.model_validate(assignment["trial"]),
-            PackedData.open(Path(assignment["data"])),
+            self._data(),
             assignment["limit"],
             device,
         )
+        if device == "cpu" and assignment["processor"] not in (None, processor_name()):
+            trial.device_name = processor_name()
         try:
+            if assignment["store"] is not None:
+                self._remote = RemoteFolder(assignment["store"])
+                self._folder = self._remote.folder
+                self._remote.bring()
             try:
-                trial.load(self._folder)
+                if trial.load(self._folder) and self._remote is not None:
+                    self._remote.holds(trial.best_digest)
             except CorruptCheckpoint:  # an epoch is a pure function: train all again, to equal bits
                 remove_state(self._folder)
             if assignment["trunk"] is not None:
@@ -132,3 +154,10 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]
             raise
         self._unsent = trial.history[assignment["acknowledged"] :]
         self._trial = trial
+
+    def _data(self) -> PackedData:
+        folder, fingerprint = Path(self._assignment["data"]), self._assignment["fingerprint"]
+        data = here(folder, fingerprint, self._assignment["storage"])
+        if data is None:
+            raise UserError(f"The data are not in {folder} on {ray.util.get_node_ip_address()}.")
+        return data

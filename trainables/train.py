@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,6 +56,8 @@ class Trial:
     steps_per_epoch : int
     device_name : str
         "cpu", or what the GPU calls itself, and whether it trains without CUDA graphs.
+    devices : list of str
+        Names of the devices that trained its epochs, in order of first use.
 
     Notes
     -----
@@ -73,6 +76,7 @@ class Trial:
         self.config = config
         self.epoch = 0
         self.history: list[EpochRow] = []
+        self.devices: list[str] = []
         self._device = torch.device(device)
         if self._device.index is not None:
             torch.cuda.set_device(self._device)
@@ -160,6 +164,7 @@ class Trial:
         row["eval_s"] = time.perf_counter() - started - train_s
         self.epoch = epoch
         self.history.append(row)
+        self._trained_on([self.device_name])
         return row
 
     def save(self, folder: Path) -> None:
@@ -173,6 +178,7 @@ class Trial:
                 "epoch": self.epoch,
                 "history": json.dumps(self.history, allow_nan=False),
                 "best": self._best_digest,
+                "devices": self.devices,
                 **self._rig.state(),
             },
         )
@@ -204,7 +210,7 @@ class Trial:
             )
         self._rig.restore(state)
         self.epoch, self.history = state["epoch"], json.loads(state["history"])
-        self._best_digest = state["best"]
+        self._best_digest, self.devices = state["best"], list(state.get("devices", []))
         return True
 
     def key(self, epoch: int) -> str:
@@ -258,6 +264,7 @@ class Trial:
             self._rig.rate.advance(row["val_f1"])
         self.history += [{**row, "shared": True} for row in rows[self.epoch :]]
         self.epoch, self._best_digest = epoch, state["best"]
+        self._trained_on(state.get("devices", []))
 
     def save_best(self, folder: Path) -> None:
         """Write the weights as they are to `best.pt`.
@@ -277,6 +284,9 @@ class Trial:
         if max_loss is not None and trained.loss > max_loss:
             return f"training loss {trained.loss:.4g} exceeded max_loss {max_loss:g}"
         return None
+
+    def _trained_on(self, devices: Sequence[str]) -> None:
+        self.devices += [name for name in devices if name not in self.devices]
 
     def _weights(self) -> Tensor:
         """Return a copy of all weights as one vector (P)."""

@@ -15,13 +15,14 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
-from trainables.state_files import remove_state, remove_weights
 from tuner.budget import spent
+from tuner.devices import UNKNOWN, kinds
 from tuner.failures import explain_failure
 from tuner.groups import Group
 from tuner.judging import judged
 from tuner.live import Assignment, Live
 from tuner.record import Record
+from tuner.run_storage import RunStorage
 from tuner.rungs import Stopping
 from tuner.search import Search
 from tuner.seeding import is_audited, trial_seed
@@ -82,11 +83,14 @@ class Driver:
         """Why running trials are to stop after their epoch and none is asked for, if so."""
         self.end_reason: str | None = None
         """Why no more trials are asked for, once that is so."""
+        self.kinds: tuple[str, ...] = ()
+        """Kinds of device that a cluster's trials may meet, where they are known."""
         self.queue: deque[int] = deque()
         self.groups: dict[int, Group] = {}
         self.best: tuple[float, int] | None = None
         """Best score so far, and minus its trial's number; that trial's weights are kept."""
-        self._sharing = RunSharing(spec, folder, train_images) if spec.shares else None
+        self.storage = RunStorage(spec.resources.storage, folder, record)
+        self._sharing = RunSharing(spec, self.storage.base, train_images) if spec.shares else None
         self._live: dict[int, Live] = {}
         self._warned: set[str] = set()
         self._crashes = 0  # in a row
@@ -115,7 +119,8 @@ class Driver:
             row.number,
             trial,
             row.epochs,
-            trial_folder(self.folder, row.number),
+            self.storage.folder(row.number),
+            self.storage.trial_uri(row.number),
             None if self._sharing is None else self._sharing.plan(trial),
         )
 
@@ -141,9 +146,14 @@ class Driver:
     def on_placed(self, number: int, device: str, worker: str) -> None:
         """Note which device and worker have trained an epoch of the trial."""
         live = self._live[number]
-        if live.place != (device, worker):
-            live.place = (device, worker)
-            self.record.place_trial(number, device, worker)
+        if live.place == (device, worker):
+            return
+        live.place = (device, worker)
+        with self.record.transaction():
+            before = self.record.trial(number).device
+            after = self.record.place_trial(number, device, worker)
+            if len(kinds(after)) > max(1, len(kinds(before))):
+                self.record.add_event("moved", f"trained partly on {after}", trial=number)
 
     def on_row(self, number: int, row: dict[str, Any], startup_s: float) -> bool:
         """Take one epoch of a trial; return whether the trial must stop now.
@@ -217,6 +227,7 @@ class Driver:
                 "retry", f"{failure.summary}; continues after epoch {live.epochs}", trial=number
             )
         live.asked_at, live.started_at, live.charged_until = self.steady(), None, None
+        live.place = None
         live.error = _without_heading(error)
         if failure.ends_run:
             self.interrupted = failure.kind
@@ -348,7 +359,7 @@ class Driver:
             return
         self.board.end(number, live.knobs)
         if state == "pruned" and self._sharing and live.state and live.state[0] == live.epochs:
-            self._sharing.keep(live.state[1], trial_folder(self.folder, number), live.state[2])
+            self._sharing.keep(live.state[1], self.storage.folder(number), live.state[2])
         group = self.groups[live.config]
         if group.ended:
             self.search.tell(live.config, *group.verdict())
@@ -373,14 +384,14 @@ class Driver:
     def _keep_best_weights(self, number: int, score: float, state: str) -> None:
         """Drop an ended trial's state, and all weights but those of the run's best trial."""
         if state != "crashed":  # a crashed trial's state helps to find out why
-            remove_state(trial_folder(self.folder, number))
+            self.storage.remove_state(number)
         loser: int | None = number
         # as the record chooses the best one: of equal scores the lowest number
         if state in SCORED and (self.best is None or (score, -number) > self.best):
             loser = None if self.best is None else -self.best[1]
             self.best = (score, -number)
         if loser is not None:
-            remove_weights(trial_folder(self.folder, loser))
+            self.storage.remove_weights(loser)
 
     def _charge(self, live: Live, number: int, startup_s: float) -> None:
         """Charge the slot time since the last charge.
@@ -394,6 +405,8 @@ class Driver:
             started = live.started_at if live.started_at is not None else now
             since = live.asked_at if startup_s == 0 else max(live.asked_at, started - startup_s)
         live.charged_until = now
+        if len(self.kinds) > 1 and live.place is None and live.started_at is not None:
+            self.record.place_trial(number, UNKNOWN, None)
         self.record.add_slot_time(number, max(0.0, now - since) * self.slot_fraction)
 
 

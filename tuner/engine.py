@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tuner import provenance, restore
 from tuner.budget import raised, spent
 from tuner.driver import Driver
 from tuner.folders import new_folder
+from tuner.nodes import check_nodes
 from tuner.packing import with_packing
 from tuner.ray_session import (
     check_before_start,
@@ -86,6 +87,7 @@ def start(
     with ray_session(spec.resources) as cluster:
         gpus, concurrency = check_fits(spec.resources, cluster)
         check_precision(spec, gpus)
+        kinds = check_nodes(spec.resources, data, folder.parent, gpus, notice)
         with _created(folder, spec, data, command) as record:
             search = Search.create(
                 spec.space.resolved(spec.epochs), spec.sampler, spec.seed,
@@ -93,8 +95,9 @@ def start(
             )  # fmt: skip
             stopping = spec.stopping()
             driver = _driver(spec, record, search, stopping, folder, data, gpus, spec.budget)
+            tell_nodes(driver, kinds)
             drive(driver, data, gpus, concurrency, on_ready, notice)
-    drop_trunks(folder)
+    drop_trunks(folder, driver.storage.base)
     return folder
 
 
@@ -167,6 +170,7 @@ def resume(
         with ray_session(spec.resources) as cluster:
             gpus, concurrency = check_fits(spec.resources, cluster)
             check_precision(spec, gpus)
+            kinds = check_nodes(spec.resources, data, folder, gpus, notice)
             record.set_budget(budget.model_dump())
             record.set_run("running")
             record.add_event("resume", " ".join(command))
@@ -185,8 +189,9 @@ def resume(
                 stopping.restore(record.rungs())
             driver = _driver(spec, record, search, stopping, folder, data, gpus, budget)
             restore.adopt(driver, found)
+            tell_nodes(driver, kinds)
             drive(driver, data, gpus, concurrency, on_ready, notice)
-    drop_trunks(folder)
+    drop_trunks(folder, driver.storage.base)
     return folder
 
 
@@ -194,6 +199,17 @@ def check_precision(spec: RunSpec, gpus: float) -> None:
     """Refuse what only a GPU can do."""
     if not gpus and any(trial.training.precision == "tf32" for trial in spec.examples()):
         raise UserError("precision tf32 needs a GPU, but trials train on CPU cores; use fp32.")
+
+
+def tell_nodes(driver: Driver, kinds: Sequence[str]) -> None:
+    """Tell driver and record what kinds of device a cluster's trials may meet."""
+    driver.kinds = tuple(kinds)
+    if kinds:
+        driver.record.add_event("nodes", f"devices: {', '.join(kinds)}", data={"kinds": [*kinds]})
+    if len(kinds) > 1 and driver.budget.gpu_hours is not None:
+        driver.record.add_event(
+            "warning", "The budget of slot-hours counts hours of different devices alike."
+        )
 
 
 def _finished(record: Record, spec: RunSpec, budget: BudgetConfig, added: bool) -> str | None:

@@ -10,7 +10,7 @@ class Failure(NamedTuple):
     """A failed trial in the user's words."""
 
     kind: str
-    """`gpu memory`, `host memory`, `disk full`, `worker died`, `error`."""
+    """`gpu memory`, `host memory`, `disk full`, `storage`, `worker died`, `error`."""
     summary: str
     """One line: what happened, and what would help."""
     ends_run: bool
@@ -22,6 +22,12 @@ _PATTERNS: tuple[tuple[str, str, str, bool], ...] = (
         r"No space left on device|Errno 28|Disk quota exceeded|Errno 122",
         "disk full",
         "The disk is full; free some space, then resume",
+        True,
+    ),
+    (
+        r"StoreUnreachable",
+        "storage",
+        "The object store could not be reached; mend that, then resume",
         True,
     ),
     (

@@ -19,7 +19,9 @@ class Assignment:
     acknowledged: int
     """Epochs that the record already holds."""
     folder: Path
-    """The trial's own folder, absolute."""
+    """The trial's own folder, absolute; used where there is no `store`."""
+    store: str | None
+    """The trial's own prefix of an object store, if it keeps its state there."""
     trunk: TrunkPlan | None
     """Where it shares epochs with others, if it does."""
 
@@ -37,7 +39,7 @@ class Live:
     clean_until: int
     best: float
     asked_at: float
-    """When the driver asked for a slot, as all here by its steady clock: it is held from here at the
+    """When the driver asked for a slot, by its steady clock as all here: held from here at the
     earliest."""
     started_at: float | None = None
     """When a worker took it; None while it waits for one."""

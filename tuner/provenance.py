@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import platform
 import shutil
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from trainables.processor import processor_name
 
 PACKAGES = (
     "tuner", "torch", "torchvision", "ray", "optuna", "pydantic", "numpy", "pillow", "tensorboardX",
@@ -33,7 +37,7 @@ def host() -> dict[str, Any]:
     return {
         "hostname": platform.node(),
         "system": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": processor_name(),
         "cpu_cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpus(),
@@ -74,11 +78,11 @@ def _git(folder: Path, *arguments: str) -> str:
     return result.stdout.strip()
 
 
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+@functools.cache
+def source_digest() -> str:
+    """Return a digest of this program's own code, which one version number may not tell apart."""
+    root, digest = Path(__file__).resolve().parent.parent, hashlib.sha256()
+    for package in ("reports", "search_spaces", "trainables", "tuner"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)} ".encode() + path.read_bytes())
+    return digest.hexdigest()

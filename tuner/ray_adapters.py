@@ -16,15 +16,17 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from trainables.data.packed import PackedData
 from tuner.driver import Driver
 
 
 class DriverSearcher(Searcher):  # type: ignore[misc]
     """Hands Tune the driver's next trial; ends the search when there is none."""
 
-    def __init__(self, driver: Driver, data: Path, limit: int | None) -> None:
+    def __init__(self, driver: Driver, data: PackedData) -> None:
         super().__init__()
-        self._driver, self._data, self._limit = driver, data, limit
+        self._driver, self._data = driver, data
+        self._processor = driver.record.run().host.get("cpu")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's assignment, FINISHED, or None if Tune is to ask again."""
@@ -34,9 +36,13 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
         return {
             "number": assignment.number,
             "trial": assignment.trial.model_dump(mode="json"),
-            "data": str(self._data),
-            "limit": self._limit,
+            "data": str(self._data.folder),
+            "fingerprint": self._data.fingerprint,
+            "limit": self._driver.spec.data.limit,
             "folder": str(assignment.folder),
+            "store": assignment.store,
+            "storage": self._driver.spec.resources.storage if assignment.store else None,
+            "processor": self._processor,
             "acknowledged": assignment.acknowledged,
             "trunk": assignment.trunk,
         }

@@ -28,6 +28,7 @@ from search_spaces.model import UserError
 from tuner.folders import writable
 from tuner.provenance import gpus
 from tuner.spec_sections import ResourcesConfig
+from tuner.storage_check import marked
 
 CONNECT_TIMEOUT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -58,11 +59,17 @@ def check_before_start(resources: ResourcesConfig) -> None:
     Raises
     ------
     UserError
-        If nobody answers at the address, this machine has too few CPU cores or GPUs, or the folder
-        of shared epochs cannot be written to.
+        If nobody answers at the address, this machine has too few CPU cores or GPUs, or the storage
+        or the folder of shared epochs cannot be written to.
     """
     if resources.trunks is not None:
         writable(Path(resources.trunks), "--trunks")
+    if resources.storage is not None:
+        if resources.in_object_store:
+            with marked(resources.storage):
+                pass
+        else:
+            writable(Path(resources.storage), "--storage")
     if resources.address is not None:
         if resources.gpus_per_trial == "auto":
             raise UserError(

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from search_spaces.model import UserError
 from trainables.config import InjectionConfig
+from tuner.devices import joined
 from tuner.record_file import RecordFull, create_file, lock_file, must_exist, open_file, writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import ConfigRow, EventRow, RungRow, RunRow, Totals, TrialRow, encoded
@@ -205,16 +206,20 @@ class Record(RecordReader):
             values = {
                 "state": "running",
                 "reason": None,
-                "device": device,
+                "device": trial.device if trial.epochs else joined(trial.device, 0, "") or device,
                 "worker": worker,
                 "started_at": trial.started_at or _or_now(at),
                 "attempts": trial.attempts + 1,
             }
             self._update("trial", values, number)
 
-    def place_trial(self, number: int, device: str, worker: str) -> None:
-        """Note where a trial's attempt turned out to run."""
-        self._update("trial", {"device": device, "worker": worker}, number)
+    def place_trial(self, number: int, device: str, worker: str | None) -> str:
+        """Note where a trial's attempt turned out to run; return all that it has trained on."""
+        with self.transaction():
+            trial = self.trial(number)
+            device = joined(trial.device, trial.epochs, device)
+            self._update("trial", {"device": device, "worker": worker or trial.worker}, number)
+        return device
 
     def add_epoch(self, number: int, row: dict[str, Any]) -> bool:
         """Add an epoch's metrics and bring the trial's score up to date.

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from search_spaces.model import UserError
+from tuner.devices import by_device, named
 from tuner.record_file import reraise
 from tuner.record_rows import ConfigRow, EventRow, RungRow, RunRow, Totals, TrialRow, decoded
 from tuner.record_schema import END_STATES, SCORED_STATES, TABLES, TRIAL_STATES
@@ -222,6 +223,12 @@ class RecordReader:
             counts, int(epochs), slot_s, active_s, int(stand_alone_epochs), slot_s + saved_slot_s,
             int(ended_epochs),
         )  # fmt: skip
+
+    def slot_seconds_by_device(self) -> dict[str, float]:
+        """Return slot-seconds held so far by the device that they were held on."""
+        host = self.run().host
+        rows = self._all("SELECT device, slot_s FROM trial WHERE slot_s > 0 ORDER BY number")
+        return by_device((named(row["device"], host), row["slot_s"]) for row in rows)
 
     def best(self) -> TrialRow | None:
         """Return the trial with the highest score, the lowest number where scores are equal.

@@ -117,7 +117,7 @@ TABLES: dict[str, Table] = {
             Column("reason", "TEXT?", "Why it is in that state, as one sentence."),
             Column("error", "TEXT?", "The traceback of the crash that ended it."),
             Column("attempts", "INTEGER", "How often it was started or continued."),
-            Column("device", "TEXT?", "Where its last attempt ran."),
+            Column("device", "TEXT?", "What trained it; several kinds are joined by ` + `."),
             Column("worker", "TEXT?", "Which worker ran its last attempt."),
             Column("created_at", "REAL", "When it was planned, Unix seconds."),
             Column("started_at", "REAL?", "When its first attempt began, Unix seconds."),

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.state_files import remove_state, remove_weights
 from tuner.driver import SCORED, Driver
 from tuner.groups import Group
 from tuner.record import ConfigRow, Record, TrialRow
 from tuner.search import Told
-from tuner.trial_files import trial_folder
 
 ENDED = ("completed", "pruned", "diverged", "crashed", "stopped")
 
@@ -74,12 +72,12 @@ def adopt(driver: Driver, of: dict[int, Group]) -> None:
 
 def _remove_files(driver: Driver, trials: Sequence[TrialRow]) -> None:
     """Delete what a driver deletes when a trial ends, where it was killed before it could."""
-    for trial in trials:
-        folder = trial_folder(driver.folder, trial.number)
-        if trial.state in ENDED and trial.state != "crashed":
-            remove_state(folder)
-        if trial.state in ENDED and (driver.best is None or trial.number != -driver.best[1]):
-            remove_weights(folder)
+    best = None if driver.best is None else -driver.best[1]
+    ended = [trial for trial in trials if trial.state in ENDED]
+    driver.storage.tidy(
+        states={trial.number for trial in ended if trial.state != "crashed"},
+        weights={trial.number for trial in ended if trial.number != best},
+    )
 
 
 def _rewrite_board(driver: Driver, trials: Sequence[TrialRow]) -> None:

@@ -23,15 +23,15 @@ class RunSharing:
     ----------
     spec : RunSpec
         One that shares.
-    run_folder : Path
-        Absolute.
+    base : Path
+        Where the run keeps its trials' states, absolute.
     train_images : int
         Images of the training split, after any limit.
     """
 
-    def __init__(self, spec: RunSpec, run_folder: Path, train_images: int) -> None:
+    def __init__(self, spec: RunSpec, base: Path, train_images: int) -> None:
         given = spec.resources.trunks
-        self._folder = own_trunks(run_folder) if given is None else Path(given)
+        self._folder = own_trunks(base) if given is None else Path(given)
         self._limit_bytes = math.floor(spec.resources.trunks_gb * GB)
         self._forks = Forks(spec, train_images)
         self._ends = ends_count(spec)
@@ -51,13 +51,13 @@ class RunSharing:
             TrunkStore(self._folder, self._limit_bytes).publish(key, trial_folder, best_digest)
 
 
-def own_trunks(run_folder: Path) -> Path:
-    """Return where a run keeps trunks that no other run uses."""
-    return run_folder / "trunks"
+def own_trunks(base: Path) -> Path:
+    """Return where a run keeps trunks that no other run uses, beside its trials' states."""
+    return base / "trunks"
 
 
-def drop_trunks(run_folder: Path) -> None:
+def drop_trunks(run_folder: Path, base: Path | None = None) -> None:
     """Remove a run's own trunks once it has finished; one that was interrupted goes on."""
     with Record.open(run_folder) as record:
         if record.run().state == "finished":
-            shutil.rmtree(own_trunks(run_folder), ignore_errors=True)
+            shutil.rmtree(own_trunks(base or run_folder), ignore_errors=True)

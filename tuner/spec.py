@@ -78,6 +78,7 @@ FLAGS = {
     "resources.gpus_per_trial": "--gpus-per-trial",
     "resources.cpus_per_trial": "--cpus-per-trial",
     "resources.address": "--address",
+    "resources.storage": "--storage",
     "resources.retries": "--retries",
     "resources.share": "--share",
     "resources.trunks": "--trunks",
@@ -177,7 +178,8 @@ class RunSpec(Model):
     def shares(self) -> bool:
         """Whether trials share the epochs that they have in common."""
         share, given = self.resources.share, self.resources.trunks is not None
-        return (given or self.seeds != "fresh") if share is None else share
+        common = self.seeds != "fresh" and not self.resources.in_object_store
+        return (given or common) if share is None else share
 
     @property
     def digest(self) -> str:

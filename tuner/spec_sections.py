@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -11,6 +12,7 @@ from pydantic import (
 )
 
 from search_spaces.model import Section, UserError
+from trainables.object_store import check_address, is_object_store
 from tuner.rungs import Halving, MedianStopping, build_stopping
 
 
@@ -74,6 +76,7 @@ Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 class ResourcesConfig(Section):
     """What one trial holds, and how many run at once. Changes no number of a trial."""
 
+    later = ("storage",)
     gpus_per_trial: Share | Literal["auto"] | None = None
     """Fraction of a GPU; must divide 1. `auto` trains some trials first to find the fastest. Empty:
     1 where the cluster has GPUs, else 0."""
@@ -83,9 +86,13 @@ class ResourcesConfig(Section):
     """Trials at once; empty fills the machine."""
     address: str | None = None
     """Ray cluster to join; empty starts one for this run."""
+    storage: str | None = None
+    """Where trials keep their state, so that any machine of a cluster can go on with one: a folder
+    that all see, or s3://BUCKET/PREFIX with ?endpoint_override=HOST:PORT&scheme=http where it is
+    not Amazon's. Empty: the run's own folder."""
     share: bool | None = None
     """Train only once what trials have in common. By default where they have seeds in common, or
-    where `trunks` is given."""
+    where `trunks` is given; with an object store only where it is given."""
     trunks: str | None = None
     """Folder of shared epochs that several runs may use; by default each has its own, until it
     finishes."""
@@ -101,11 +108,30 @@ class ResourcesConfig(Section):
             raise UserError("must divide 1, such as 1, 0.5 or 0.25")
         return value
 
+    @field_validator("storage")
+    @classmethod
+    def _is_storage(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            return check_address(value)
+        if value is not None and not Path(value).is_absolute():
+            raise UserError("must be an absolute path, the same on all machines, or s3://…")
+        return value
+
     @model_validator(mode="after")
     def _trunks_are_shared(self) -> Self:
         if self.trunks is not None and self.share is False:
             raise UserError("trunks needs sharing, but share is off; leave one of the two out")
+        if self.share and self.trunks is None and self.in_object_store:
+            raise UserError(
+                "share needs a folder that all machines see, which an object store is not; add"
+                " trunks, or leave share out"
+            )
         return self
+
+    @property
+    def in_object_store(self) -> bool:
+        """Whether trials keep their state in an object store."""
+        return self.storage is not None and is_object_store(self.storage)
 
 
 class StudyRef(Section):

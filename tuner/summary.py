@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from search_spaces.model import UserError
+from tuner.devices import all_kinds
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import Totals, TrialRow
@@ -33,7 +34,9 @@ def summary(record: RecordReader) -> dict[str, Any]:
     """Return what a run is and found, as plain JSON values."""
     with record.transaction():
         run, totals, best = record.run(), record.totals(), record.best()
+        held = record.slot_seconds_by_device()
     state, reason, trials = run.state, run.reason, totals.trials
+    mixed = len(all_kinds(held)) > 1
     if state == "running" and writer(record.folder) is None:
         state, reason = "interrupted", "its process ended without notice"
         trials = without_process(trials)
@@ -47,14 +50,20 @@ def summary(record: RecordReader) -> dict[str, Any]:
         "best": None if best is None else _best(best, record.epochs(best.number)),
         "cost": {
             "epochs": totals.epochs,
-            "slot_seconds": round(totals.slot_s, 3),
+            "slot_seconds": None if mixed else round(totals.slot_s, 3),
             "stand_alone_epochs": totals.stand_alone_epochs,
-            "stand_alone_slot_seconds": round(totals.stand_alone_slot_s, 3),
+            "stand_alone_slot_seconds": None if mixed else round(totals.stand_alone_slot_s, 3),
+            **({"slot_seconds_by_device": rounded(held)} if mixed else {}),
             "wall_seconds": round(totals.active_s, 3),
         },
         "digest": run.digest,
         "created_at": run.created_at,
     }
+
+
+def rounded(seconds: dict[str, float]) -> dict[str, float]:
+    """Return seconds by device to the millisecond."""
+    return {device: round(one, 3) for device, one in seconds.items()}
 
 
 def without_process(trials: dict[str, int]) -> dict[str, int]:
@@ -147,7 +156,7 @@ def slot_seconds_per_epoch(
     """Return what an epoch costs by the newest run like `spec`, and that run's name, or None.
 
     Like means: the same network, data, training and device share, and at least one epoch. A record
-    that cannot be read tells nothing.
+    that cannot be read tells nothing, nor does a run on devices of several kinds.
     """
     from tuner.record import Record
 
@@ -155,10 +164,11 @@ def slot_seconds_per_epoch(
         try:
             with Record.open(folder) as record:
                 run, totals = record.run(), record.totals()
+                held = record.slot_seconds_by_device()
         except UserError:
             continue
         alike = _what_costs(run.spec) == _what_costs(spec)
-        if alike and totals.epochs:
+        if alike and totals.epochs and len(all_kinds(held)) <= 1:
             return totals.slot_s / totals.epochs, run.name
     return None
 

@@ -6,7 +6,7 @@ knob by name, also with the value at which a run's space holds it. Rows keep the
 given and, within one, of the trials' numbers. An absent value is empty in CSV and null elsewhere.
 Trials that have not ended are in the table with their state and what they have reached. `epochs`
 and `slot_seconds` are stand-alone costs; where trials shared epochs, `as_run_epochs` and
-`as_run_slot_seconds` follow them.
+`as_run_slot_seconds` follow them; where any has run, so does `device`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from search_spaces.model import UserError, did_you_mean
+from tuner.devices import named
 from tuner.record import Record
 from tuner.record_rows import RunRow
 from tuner.whole_file import write_whole
@@ -39,6 +40,8 @@ COLUMNS = {
 """Fixed columns in order, with their type."""
 AS_RUN = {"as_run_epochs": int, "as_run_slot_seconds": float}
 """Columns that follow where trials shared epochs."""
+DEVICE = {"device": str}
+"""Follows where any trial has run: seconds of different devices do not compare."""
 
 Format = Literal["csv", "parquet", "json"]
 
@@ -72,6 +75,7 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
             found.append((record.run(), record.trials()))
     knobs = sorted({name for _, trials in found for trial in trials for name in trial.knobs})
     shared = any(trial.sharing for _, trials in found for trial in trials)
+    placed = any(trial.device for _, trials in found for trial in trials)
     rows = tuple(
         (
             stage or default_stage(run),
@@ -85,12 +89,18 @@ def trial_table(records: Sequence[Record], stage: str | None = None) -> TrialTab
             trial.stand_alone_epochs,
             trial.stand_alone_slot_s,
             *((trial.as_run_epochs, trial.slot_s) if shared else ()),
+            *((named(trial.device, run.host),) if placed else ()),
             *(trial.knobs.get(name, run.spec["space"]["fixed"].get(name)) for name in knobs),
         )
         for run, trials in found
         for trial in trials
     )
-    columns = (*COLUMNS, *(AS_RUN if shared else ()), *(f"knob.{name}" for name in knobs))
+    columns = (
+        *COLUMNS,
+        *(AS_RUN if shared else ()),
+        *(DEVICE if placed else ()),
+        *(f"knob.{name}" for name in knobs),
+    )
     return TrialTable(columns, rows)
 
 
@@ -153,7 +163,7 @@ def _parquet(table: TrialTable) -> bytes:
     arrays, names = [], []
     for index, name in enumerate(table.columns):
         values = [row[index] for row in table.rows]
-        kind = {**COLUMNS, **AS_RUN}.get(name) or _common_type(values)
+        kind = {**COLUMNS, **AS_RUN, **DEVICE}.get(name) or _common_type(values)
         if kind is str:
             values = [None if value is None else str(_csv_cell(value)) for value in values]
         types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

@@ -75,6 +75,8 @@ def drive(
             driver.charge_wall_time()
             driver.record.set_run(state, reason)
             driver.record.add_event("end", f"{state}: {reason}")
+            if driver.best is not None:
+                driver.storage.fetch_best(-driver.best[1])
 
 
 def _mendable(error: BaseException, folder: Path) -> UserError | None:
@@ -102,11 +104,13 @@ def _tune(driver: Driver, data: PackedData, gpus: float, concurrency: int) -> No
     attempts = driver.folder / "ray"
     attempts.mkdir(exist_ok=True)
     attempt = f"{len(list(attempts.iterdir())):04d}"
-    device = "gpu" if gpus else "cpu"
+    device = "cpu"  # as the record means it, until the worker tells
+    if gpus:
+        device = driver.kinds[0] if len(driver.kinds) == 1 else "gpu"
     tuner = tune.Tuner(
         tune.with_resources(RayTrial, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver, data.folder, driver.spec.data.limit),
+            search_alg=DriverSearcher(driver, data),
             scheduler=DriverScheduler(driver),
             num_samples=-1,
             max_concurrent_trials=concurrency,  # unset, Tune keeps one trial pending at a time

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from search_spaces.model import validated
 from search_spaces.space import Space
+from tuner.devices import all_kinds, by_device, named
 from tuner.record import Record
 from tuner.record_rows import EventRow, RungRow, RunRow, TrialRow
 from tuner.record_schema import FAILED_STATES
@@ -71,6 +72,25 @@ class Run(NamedTuple):
     def stage(self) -> str:
         """pilot, census, search or confirm."""
         return default_stage(self.row)
+
+    @property
+    def devices(self) -> list[str]:
+        """Kinds of device the trials ran on."""
+        return all_kinds(named(trial.row.device, self.row.host) for trial in self.trials)
+
+    def told_hours(self, seconds: Callable[[TrialRow], float]) -> str:
+        """Return slot-seconds of its trials in hours, by device where these are of several kinds.
+
+        Parameters
+        ----------
+        seconds : callable
+            Slot-seconds of a trial's row.
+        """
+        rows = [trial.row for trial in self.trials]
+        if len(self.devices) <= 1:
+            return f"{sum(map(seconds, rows)) / 3600:.4g} {self.slot_unit}"
+        held = by_device((named(row.device, self.row.host), seconds(row)) for row in rows)
+        return ", ".join(f"{one / 3600:.4g} h on {device}" for device, one in held.items() if one)
 
     @property
     def gpu(self) -> bool:

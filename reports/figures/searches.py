@@ -24,6 +24,7 @@ from reports.figures.chart import (
 from reports.figures.runs import Run, Trial
 from reports.figures.theme import ARMS, STATES, Style
 from tuner.cli.formatting import duration
+from tuner.devices import all_kinds
 from tuner.record_schema import FAILED_STATES
 
 DASHES = ((1, 0), (6, 2), (2, 2), (8, 3, 2, 3))
@@ -42,7 +43,8 @@ class Step(NamedTuple):
     trial: str
     epochs: int
     """Epochs computed so far, in trials that have ended."""
-    slot_hours: float
+    slot_hours: float | None
+    """None where the searches' devices are of several kinds: their hours do not compare."""
     best: float | None
     """Best validation macro-F1 so far."""
 
@@ -87,6 +89,7 @@ def progress(runs: Sequence[Run]) -> Progress | None:
     Steps at which the best stays the same are left out, but for the first and the last.
     """
     steps: list[Step] = []
+    mixed = len(all_kinds(device for run in runs for device in run.devices)) > 1
     for run in runs:
         ended = [trial for trial in run.trials if trial.row.ended_at is not None]
         ended.sort(key=lambda trial: (trial.row.ended_at, trial.row.number))
@@ -96,20 +99,19 @@ def progress(runs: Sequence[Run]) -> Progress | None:
             epochs, slot_s = epochs + row.as_run_epochs, slot_s + row.slot_s
             if row.score is not None and row.state not in FAILED_STATES:
                 best = row.score if best is None else max(best, row.score)
-            step = Step(run.name, trial.label, epochs, slot_s / 3600, best)
+            step = Step(run.name, trial.label, epochs, None if mixed else slot_s / 3600, best)
             within = [old for old in steps[-2:] if old.run == run.name]
             if len(within) == 2 and within[0].best == within[1].best == best:
                 steps.pop()
             steps.append(step)
     if not any(step.best is not None for step in steps):
         return None
-    units = {run.slot_unit for run in runs}
     shown = [run for run in runs if any(step.run == run.name for step in steps)]
     return Progress(
         tuple(run.name for run in shown),
         tuple(run.trials[0].row.arm for run in shown),
         tuple(steps),
-        units.pop() if len(units) == 1 else "slot-hours of different devices",
+        "slot-hours of different devices" if mixed else runs[0].slot_unit,
     )
 
 
@@ -135,14 +137,16 @@ def draw_progress(found: Progress) -> Figure:
     ]
     if more > 0:
         notes.append(f"The message names the first {MOST_RUNS} runs; {more} more are drawn.")
+    panels = [_steps(found, "epochs", "epochs computed")]
+    if all(step.slot_hours is not None for step in found.steps):
+        panels.append(_steps(found, "hours", found.slot_unit))
+    else:
+        notes.append("Slot-hours are of different devices, and left out.")
     return Figure(
         "best-so-far",
         "Best so far against cost",
         f"Best validation macro-F1 of each search: {told}.",
-        (
-            _steps(found, "epochs", "epochs computed"),
-            _steps(found, "hours", found.slot_unit),
-        ),
+        tuple(panels),
         Table(columns, tuple(tuple(step) for step in found.steps)),
         tuple(notes),
     )

@@ -70,13 +70,14 @@ def tuning_curves(
     confidence : float
     """
     points, kept = [], []
+    mixed = len({device for arm, _ in sides for device in arm.devices}) > 1
     matches = (answer.arms.periodic, answer.arms.dynamic)
     for (arm, kind), told in zip(sides, matches, strict=True):
         if arm.n == 0:
             continue
         reason = why_no_band(arm)
         ks = np.unique(np.geomspace(1, arm.n, MOST_TRIALS_DRAWN).round(2))
-        costs = [_mean_cost(arm, name) for name in ("epochs", "slot_seconds")]
+        costs = [_mean_cost(arm, "epochs"), None if mixed else _mean_cost(arm, "slot_seconds")]
         found = tuning_curve(arm.scores, ks.tolist(), confidence)
         for k, score, low, high in zip(*found[:4], strict=True):
             points.append(
@@ -208,8 +209,4 @@ def _curve_panel(found: TuningCurves, field: str, title: str) -> Any:
 
 def _mean_cost(arm: Arm, column: str) -> float | None:
     cost = arm.cost(column)
-    return (
-        None
-        if cost is None or (column != "epochs" and len(arm.devices) > 1)
-        else float(cost.mean())
-    )
+    return None if cost is None else float(cost.mean())

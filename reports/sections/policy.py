@@ -149,11 +149,12 @@ def _side(space: str, one: Combination) -> list[tuple[Any, ...]]:
 
 
 def _ratios(periodic: Simulation, dynamic: Simulation) -> list[tuple[Any, ...]]:
-    """Return the ratios of medians and of expected costs."""
+    """Return the ratios of medians and of expected costs; not of seconds of different devices."""
     found = []
+    mixed = len({*periodic.devices, *dynamic.devices}) > 1
     for unit, title in UNITS.items():
         costs = [getattr(one.combinations[0], unit) for one in (periodic, dynamic)]
-        if any(cost is None for cost in costs):
+        if any(cost is None for cost in costs) or (unit == "slot_seconds" and mixed):
             continue
         for what, name in (("medians", "median"), ("expected costs (ERT)", "ert")):
             above, below = (getattr(cost, name) for cost in costs)

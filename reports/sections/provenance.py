@@ -40,7 +40,6 @@ def facts(run: Run, index: int) -> Facts:
     row, spec = run.row, run.row.spec
     ends = [t.row.ended_at for t in run.trials if t.row.ended_at is not None]
     images = row.data.get("images", {})
-    slot_s = sum(trial.row.slot_s for trial in run.trials)
     as_run = sum(trial.row.as_run_epochs for trial in run.trials)
     alone = sum(trial.row.stand_alone_epochs for trial in run.trials)
     items = (
@@ -49,7 +48,7 @@ def facts(run: Run, index: int) -> Facts:
         ("Began", moment(row.created_at)),
         ("Last trial ended", moment(max(ends)) if ends else "–"),
         ("Driver's time", duration(row.active_s)),
-        ("Held", f"{slot_s / 3600:.4g} {run.slot_unit}"),
+        ("Held", run.told_hours(lambda row: row.slot_s)),
         ("Epochs", f"{as_run} computed here, {alone} stand-alone"),
         *_sharing(run),
         ("Digest of the specification", row.digest),
@@ -79,12 +78,11 @@ def _sharing(run: Run) -> list[tuple[str, str]]:
         return []
     exact = "bit for bit" if kinds == {"shared"} else "not bit-reproducible on this device"
     saved = sum(row.stand_alone_epochs - row.as_run_epochs for row in rows)
-    hours = sum(row.saved_slot_s for row in rows) / 3600
+    hours = run.told_hours(lambda row: row.saved_slot_s)
     return [
         (
             "Shared epochs",
-            f"{saved} taken over from other trials, which saved {hours:.4g} {run.slot_unit};"
-            f" {exact}",
+            f"{saved} taken over from other trials, which saved {hours}; {exact}",
         )
     ]
 
@@ -131,7 +129,7 @@ def overview(runs: Sequence[Run]) -> Table:
                 ", ".join(arms) or "–",
                 counted(run),
                 sum(trial.row.as_run_epochs for trial in run.trials),
-                f"{sum(trial.row.slot_s for trial in run.trials) / 3600:.4g} {run.slot_unit}",
+                run.told_hours(lambda row: row.slot_s),
                 run.row.spec["sampler"]["name"],
                 run.row.spec["scheduler"]["name"],
                 moment(run.row.created_at),

@@ -12,6 +12,7 @@ from reports.figures.chart import Column, Table
 from reports.figures.runs import Floats, Run, Trial
 from reports.table import Trials
 from tuner.cli.formatting import knob_text
+from tuner.devices import all_kinds, named
 from tuner.record_schema import FAILED_STATES
 
 POINTS_IN_ALL = 200_000
@@ -107,8 +108,8 @@ def failures(runs: Sequence[Run]) -> list[Failure]:
 
 def as_table(runs: Sequence[Run]) -> Table:
     """Return the trials for files, every knob in a column of its own."""
-    trials = [trial for run in runs for trial in run.trials]
-    knobs = sorted({name for trial in trials for name in trial.row.knobs})
+    knobs = sorted({name for run in runs for trial in run.trials for name in trial.row.knobs})
+    mixed = len(all_kinds(device for run in runs for device in run.devices)) > 1
     columns = (
         Column("run", "run"),
         Column("trial", "trial"),
@@ -120,6 +121,7 @@ def as_table(runs: Sequence[Run]) -> Table:
         Column("best_epoch", "best epoch"),
         Column("epochs", "epochs"),
         Column("slot_s", "slot-seconds", 1),
+        *([Column("device", "device")] if mixed else []),
         *(Column(f"knob.{name}", name) for name in knobs),
     )
     rows = tuple(
@@ -134,9 +136,11 @@ def as_table(runs: Sequence[Run]) -> Table:
             trial.row.best_epoch,
             trial.row.epochs,
             trial.row.slot_s,
+            *([named(trial.row.device, run.row.host)] if mixed else []),
             *(trial.row.knobs.get(name) for name in knobs),
         )
-        for trial in trials
+        for run in runs
+        for trial in run.trials
     )
     return Table(columns, rows)
 

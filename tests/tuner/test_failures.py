@@ -22,6 +22,7 @@ RAY = 'ray.exceptions.RayTaskError(X): ray::RayTrial.train() (pid=1)\n  File "a.
         ("Task was killed due to the node running low on memory.", "host memory", False),
         ("The actor died unexpectedly before finishing this task.", "worker died", False),
         (RAY + f"OSError: {OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))}", "disk full", True),
+        (RAY + "trainables.object_store.StoreUnreachable: Storage s3://b failed", "storage", True),
         (RAY + "KeyError: 'x'\n", "error", False),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from trainables.config import SECTIONS, InjectionConfig, knob_section
 from tuner.cli.formatting import as_table, emit, knob_text
 from tuner.cli.options import Command, find_run, format_option, known_runs, runs_option
 from tuner.cli.texts import summary_text
+from tuner.devices import all_kinds
 from tuner.record import Record
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
@@ -172,7 +173,10 @@ def run_text(record: RecordReader) -> str:
     ]
     best = record.leading(MOST_BEST, TRIAL_STATES)
     rows = [_row(trial) | {"knobs": knob_text(trial.knobs)} for trial in best]
-    lines.append(_indented(rows, ["trial", "knobs", "seed", "score", "test", "epochs", "state"]))
+    columns = ["trial", "knobs", "seed", "score", "test", "epochs", "state"]
+    if len(all_kinds(record.slot_seconds_by_device())) > 1:
+        columns.append("device")
+    lines.append(_indented(rows, columns))
     stops = record.rungs()
     if stops:
         stopped = sum(row.stop for row in stops)
@@ -260,6 +264,7 @@ def _row(trial: TrialRow) -> dict[str, Any]:
         "epochs": trial.epochs,
         "state": trial.state,
         "slot_seconds": trial.slot_s,
+        "device": trial.device,
         "reason": trial.error or trial.reason,
     }
 

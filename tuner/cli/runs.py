@@ -106,7 +106,7 @@ def export_command(
     """Write the trials of one or more runs as a table.
 
     One row per trial: stage, arm, space, config_id, seed, state, score, test_score, epochs,
-    slot_seconds, and a column knob.NAME for every knob.
+    slot_seconds, device where a trial has run, and a column knob.NAME for every knob.
     """
     endings: dict[str, Format] = {".parquet": "parquet", ".json": "json"}
     chosen = format_ or endings.get(output.suffix, "csv")

@@ -36,7 +36,7 @@ from tuner.spec import FLAGS, RunSpec, build_spec
 from tuner.summary import exit_status, summary
 
 FuncT = TypeVar("FuncT", bound=Callable[..., Any])
-AS_WRITTEN = ("data.source", "resources.address", "resources.trunks")
+AS_WRITTEN = ("data.source", "resources.address", "resources.storage", "resources.trunks")
 """Flags whose text is not read as YAML: a folder may be called 1e3."""
 
 
@@ -230,7 +230,8 @@ def flags_given(options: dict[str, Any]) -> dict[str, Any]:
         value = text if given else parse_value(text, flag)
         if path == "data.source":
             value = absolute(text)
-        if path == "resources.trunks":  # the run may be resumed from elsewhere
+        folder = path == "resources.trunks" or (path == "resources.storage" and "://" not in text)
+        if folder:  # the run may be resumed from elsewhere
             value = str(Path(text).absolute())
         *sections, name = path.split(".")
         here = result

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search_spaces.model import UserError, validated
-from tuner.cli.formatting import as_table, duration
+from tuner.cli.formatting import as_table
 from tuner.cli.options import Command, cache_option, format_option, known_runs, runs_option
 from tuner.cli.search import (
     absolute,
@@ -23,13 +23,14 @@ from tuner.cli.search import (
     spec_options,
     training_images,
 )
-from tuner.cli.texts import filled
+from tuner.cli.texts import cost_lines, filled
+from tuner.devices import all_kinds
 from tuner.folders import check_name, writable
 from tuner.ray_session import check_before_start, local_cpus
 from tuner.spec import FLAGS, merged
 from tuner.spec_sections import ResourcesConfig
 from tuner.study.spec import FILE, StudySpec, load_study, thawed
-from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures
+from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures, rounded
 
 if TYPE_CHECKING:
     from tuner.study.plan import StudyPlan
@@ -126,9 +127,13 @@ def study_summary(folder: Path) -> dict[str, Any]:
     from tuner.record import Record
 
     parts = []
+    held: dict[str, float] = {}
     for run in known_runs(folder):
         with Record.open(run) as record:
             parts.append((record.run(), record.totals()))
+            for device, seconds in record.slot_seconds_by_device().items():
+                held[device] = held.get(device, 0.0) + seconds
+    mixed = len(all_kinds(held)) > 1
     trials: dict[str, int] = {}
     for _, totals in parts:
         for state, count in totals.trials.items():
@@ -142,7 +147,8 @@ def study_summary(folder: Path) -> dict[str, Any]:
         "trials": trials,
         "cost": {
             "epochs": sum(totals.epochs for _, totals in parts),
-            "slot_seconds": round(sum(totals.slot_s for _, totals in parts), 3),
+            "slot_seconds": None if mixed else round(sum(held.values()), 3),
+            **({"slot_seconds_by_device": rounded(held)} if mixed else {}),
             "wall_seconds": round(sum(totals.active_s for _, totals in parts), 3),
         },
     }
@@ -157,8 +163,7 @@ def summary_text(summed: dict[str, Any], name: str) -> str:
             f"Study {summed['study']} finished: {len(summed['runs'])} runs.",
             f"  digest  {summed['digest']}",
             f"  trials  {states}",
-            f"  cost    {cost['epochs']} epochs, {duration(cost['slot_seconds'])} of slot time,"
-            f" {duration(cost['wall_seconds'])} of wall time",
+            *cost_lines(cost),
             f"  folder  {summed['folder']}",
             "Next:",
             f"  tuner report {name} -o report.html   the answer, and all behind it",

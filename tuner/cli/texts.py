@@ -37,12 +37,24 @@ def summary_text(summed: dict[str, Any]) -> str:
             lines.append(f"  note    {NOT_INJECTED[best['arm']]} scored this")
     lines += [
         f"  trials  {states or 'none'}",
-        f"  cost    {cost['epochs']} epochs, {duration(cost['slot_seconds'])} of slot time,"
-        f" {duration(cost['wall_seconds'])} of wall time",
+        *cost_lines(cost),
         *_saved_lines(cost),
         f"  folder  {summed['folder']}",
     ]
     return "\n".join(lines)
+
+
+def cost_lines(cost: dict[str, Any]) -> list[str]:
+    """Return what a run or a study has spent; slot time of several kinds of device by kind."""
+    wall = f"{duration(cost['wall_seconds'])} of wall time"
+    if cost["slot_seconds"] is not None:
+        slots = f"{duration(cost['slot_seconds'])} of slot time"
+        return [f"  cost    {cost['epochs']} epochs, {slots}, {wall}"]
+    held = cost["slot_seconds_by_device"].items()
+    return [
+        f"  cost    {cost['epochs']} epochs, {wall}; slot time of several kinds of device:",
+        *(f"          {duration(seconds)} on {device}" for device, seconds in held),
+    ]
 
 
 def _saved_lines(cost: dict[str, Any]) -> list[str]:
@@ -50,11 +62,11 @@ def _saved_lines(cost: dict[str, Any]) -> list[str]:
     saved, alone = cost["stand_alone_epochs"] - cost["epochs"], cost["stand_alone_epochs"]
     if not saved:
         return []
+    told = f"  shared  {saved} of {alone} epochs ({saved / alone:.0%}) came from other trials"
+    if cost["slot_seconds"] is None:
+        return [told]
     seconds = cost["stand_alone_slot_seconds"] - cost["slot_seconds"]
-    return [
-        f"  shared  {saved} of {alone} epochs ({saved / alone:.0%}) came from other trials; that"
-        f" saved {duration(seconds)}"
-    ]
+    return [f"{told}; that saved {duration(seconds)}"]
 
 
 def next_text(summed: dict[str, Any], name: str) -> str:

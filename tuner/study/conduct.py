@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import platform
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -129,6 +131,7 @@ def conduct(
         If a run ended before its budget was spent.
     """
     from tuner import engine
+    from tuner.nodes import check_nodes
     from tuner.ray_session import check_before_start, check_fits, ray_session
 
     runs = check(spec, folder.name)
@@ -143,12 +146,13 @@ def conduct(
             Return what each trial holds: where that is measured, it is measured once for all arms.
             """
             with follow(f"study {folder.name}: {spec.title}") as shown:
-                engine.prepared(spec.data, cache, shown.notice)
+                data = engine.prepared(spec.data, cache, shown.notice)
                 resources = _resources(spec, runs, folder, cache, shown.notice)
                 shown.notice("Starting Ray …")
             gpus, _ = check_fits(resources, stack.enter_context(ray_session(resources)))
             for run in runs:
                 engine.check_precision(run.spec, gpus)
+            check_nodes(resources, data, folder, gpus, lambda _: None)
             freeze(spec, folder)  # after all that could be refused
             return resources
 
@@ -164,7 +168,7 @@ def conduct(
         replay(spec, folder, jobs, follow)
         chosen = {one.suffix: one.knobs for one in tuned(spec, folder)}
         bring_to_end(confirmations(spec, folder.name, chosen))
-    shutil.rmtree(own_trunks(folder), ignore_errors=True)
+    shutil.rmtree(_trunks(spec.resources, folder), ignore_errors=True)
 
 
 def _run(
@@ -232,8 +236,18 @@ def _with_trunks(spec: RunSpec, folder: Path) -> RunSpec:
     """Return a run's specification with the study's trunks, which all its arms may fork from."""
     if not spec.shares or spec.resources.trunks is not None:
         return spec
-    resources = spec.resources.model_copy(update={"trunks": str(own_trunks(folder.resolve()))})
+    trunks = str(_trunks(spec.resources, folder))
+    resources = spec.resources.model_copy(update={"trunks": trunks})
     return spec.model_copy(update={"resources": resources})
+
+
+def _trunks(resources: ResourcesConfig, folder: Path) -> Path:
+    """Return where the study's runs keep what they share: with their states, if that is shared."""
+    folder = folder.resolve()
+    if resources.storage is None or resources.in_object_store:
+        return own_trunks(folder)
+    part = hashlib.sha256(f"{platform.node()} {folder}".encode()).hexdigest()[:12]
+    return own_trunks(Path(resources.storage) / f"{folder.name}-{part}")
 
 
 def state_of(folder: Path) -> tuple[str, str | None]:

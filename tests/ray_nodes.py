@@ -1,0 +1,151 @@
+"""A Ray cluster of several nodes on this machine, each of which can be lost at once.
+
+A node is a process namespace of its own, so that killing its first process kills all of it, and may
+have a file system of its own: then it sees nothing of the others' `/tmp`, like another machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.object_server import free_ports
+
+STARTED_S = 120.0
+RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+STORE_BYTES = 80_000_000
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def need_namespaces() -> None:
+    """Skip where this process may not make namespaces."""
+    probe = ["unshare", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "true"]
+    if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("needs the right to make namespaces (Linux, root)")
+
+
+class Cluster:
+    """Nodes of one Ray cluster; the head holds no trial unless it is given cores."""
+
+    def __init__(self, folder: Path, cpus: int) -> None:
+        self._folder, self._port = folder, free_ports(1)[0]
+        self.address = f"127.0.0.1:{self._port}"
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self.head = self._start(
+            [*RAY, "--head", f"--port={self._port}", "--include-dashboard=false",
+             f"--num-cpus={cpus}", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1"],
+            {"RAY_TMPDIR": str(folder)},
+        )  # fmt: skip
+        self.wait(1)
+
+    def add(
+        self,
+        ip: str,
+        cpus: int = 1,
+        own_disk: bool = True,
+        processor: str | None = None,
+        instead: dict[Path, Path] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a node at an address such as 127.0.0.2, and return its process.
+
+        Parameters
+        ----------
+        ip : str
+        cpus : int, default 1
+        own_disk : bool, default True
+            Whether it sees a `/tmp` of its own only.
+        processor : str, optional
+            What its processor is to call itself.
+        instead : dict, optional
+            Files that it has in the place of others.
+        """
+        temp = f"/tmp/tuner-node-{ip.rpartition('.')[2]}"
+        start = [
+            *RAY, f"--address={self.address}", f"--node-ip-address={ip}", f"--num-cpus={cpus}",
+            f"--object-store-memory={STORE_BYTES}",
+        ]  # fmt: skip
+        steps = ["mount -t tmpfs tmpfs /tmp"] if own_disk else []
+        if processor is not None:
+            steps += [
+                f"sed 's/^model name.*/model name : {processor}/' /proc/cpuinfo > /tmp/cpuinfo",
+                "mount --bind /tmp/cpuinfo /proc/cpuinfo",
+            ]
+        steps += [f"mount --bind {new} {old}" for old, new in (instead or {}).items()]
+        steps.append(f"mkdir -p {temp}; exec {shlex.join(start)}")
+        inside = ["unshare", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "bash", "-c"]
+        return self._start(
+            [*inside, " && ".join(steps)], {"XDG_CACHE_HOME": "/tmp/cache"} if own_disk else {}
+        )
+
+    def wait(self, nodes: int) -> None:
+        """Wait until so many nodes are alive."""
+        from ray._raylet import GcsClient
+
+        ended = time.monotonic() + STARTED_S
+        alive = -1
+        while time.monotonic() < ended:
+            with contextlib.suppress(Exception):  # it does not answer yet
+                found = GcsClient(address=self.address).get_all_node_info(timeout=5).values()
+                alive = sum(node.state == 0 for node in found)
+                if alive == nodes:
+                    return
+            time.sleep(0.5)
+        raise AssertionError(f"{alive} nodes, not {nodes}: {self.log()}")
+
+    def lose(self, node: subprocess.Popen[bytes]) -> None:
+        """Kill a node with all that runs on it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            whole = [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]
+            for process in whole:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        node.wait()
+
+    def close(self) -> None:
+        """Kill all nodes."""
+        for node in reversed(self._nodes):
+            self.lose(node)
+
+    def log(self) -> str:
+        """Return the end of what the nodes said."""
+        return (self._folder / "nodes.log").read_text(errors="replace")[-3000:]
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with (self._folder / "nodes.log").open("ab") as log:
+            node = subprocess.Popen(
+                command, env={**os.environ, **ENVIRONMENT, **environment}, stdout=log, stderr=log
+            )
+        self._nodes.append(node)
+        return node
+
+
+@contextlib.contextmanager
+def cluster(cpus: int = 1) -> Iterator[Cluster]:
+    """Yield a cluster of a head alone."""
+    need_namespaces()
+    folder = Path(tempfile.mkdtemp(prefix="tuner-rn-"))  # short: sockets lie in it
+    made = None
+    try:
+        made = Cluster(folder, cpus)
+        yield made
+    finally:
+        if made is not None:
+            made.close()
+        shutil.rmtree(folder, ignore_errors=True)
