@@ -21,13 +21,16 @@ import time
 import traceback
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from search_spaces.model import UserError, validated
 from tuner.record import RecordFull
 from tuner.record_file import FILE, writer
 from tuner.service.models import Assignment, Outcome, Raise
 from tuner.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from tuner.spec import RunSpec
 
 REQUEST, OUTCOME, LOG, NOW = "request.json", "outcome.json", "log.txt", "now"
 """Files in a job's folder."""
@@ -74,9 +77,8 @@ def outcome(assignment: Assignment) -> tuple[Any, str | None]:
             return "finished", None
         return _ended(*_run(assignment))
     except UnfinishedError as error:
-        if FULL in str(error):
-            return "full", str(error)
-        return ("interrupted" if error.state == "interrupted" else "failed"), str(error)
+        state, _ = _ended(error.state, error.reason)
+        return state, str(error)
     except KeyboardInterrupt:
         return "interrupted", "interrupted at once"
     except UserError as error:
@@ -98,16 +100,22 @@ def _run(assignment: Assignment) -> tuple[str, str | None]:
     folder = runs / assignment.job
     _wait_for_writer(folder)
     with redirect_stdout(sys.stderr), Display() as display:
-        if (folder / FILE).exists():
+
+        def go_on(more: dict[str, Any]) -> None:
             engine.resume(
                 folder,
-                **_still_to_add(folder, spec.budget.model_dump(), assignment.more),
+                **more,
                 data_source=spec.data.source,
                 cache=cache,
                 command=assignment.command,
                 on_ready=display.follow,
                 notice=display.notice,
             )
+
+        planned = spec.budget.model_dump()
+        if (folder / FILE).exists():
+            _check_own(folder, spec)
+            go_on(_still_to_add(folder, planned, assignment.more))
         else:
             clear_unbegun(folder)
             engine.start(
@@ -119,6 +127,10 @@ def _run(assignment: Assignment) -> tuple[str, str | None]:
                 on_ready=display.follow,
                 notice=display.notice,
             )
+            # The budget is part of the digest, so what was added before the start is a raise, too.
+            more = _still_to_add(folder, planned, assignment.more)
+            if more and state_of(folder)[0] == "finished":
+                go_on(more)
     return state_of(folder)
 
 
@@ -137,6 +149,21 @@ def _study(assignment: Assignment) -> None:
             spec, folder, cache=Path(assignment.cache), command=assignment.command,
             follow=Shown().follow, jobs=local_cpus(),
         )  # fmt: skip
+
+
+def _check_own(folder: Path, spec: RunSpec) -> None:
+    """Refuse a run that was made by hand under the job's name while the job waited."""
+    from tuner.record import Record
+    from tuner.spec import RunSpec
+
+    with Record.open(folder) as record:
+        there = validated(RunSpec, record.run().spec, f"run {folder.name}")
+    if there.digest != spec.digest:  # both reckoned here: a newer tuner may reckon otherwise
+        raise UserError(
+            f"{folder} holds another search (digest {there.digest[:12]}, the job's is"
+            f" {spec.digest[:12]}), made by hand since the job was queued: rename that folder, then"
+            " resume the job."
+        )
 
 
 def _ended(state: str, reason: str | None) -> tuple[str, str | None]:

@@ -46,7 +46,7 @@ class UnfinishedError(Exception):
     def __init__(self, run: str, state: str, reason: str | None) -> None:
         why = "" if reason in (None, state) else f": {reason}"
         super().__init__(f"Run {run} was {state}{why}.")
-        self.state = state
+        self.state, self.reason = state, reason
 
 
 def freeze(spec: StudySpec, folder: Path) -> None:

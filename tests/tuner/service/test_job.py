@@ -16,10 +16,13 @@ import pytest
 from search_spaces.model import UserError
 from tests.tuner.made_runs import make_run, quick
 from tests.tuner.service.heads import ENVIRONMENT
+from tuner import engine
 from tuner.record import Record, RecordFull
 from tuner.service import job
 from tuner.service.job import LOG, NOW, OUTCOME, REQUEST, RESERVE
 from tuner.service.models import Assignment, Outcome, Raise
+from tuner.spec import RunSpec
+from tuner.study.conduct import UnfinishedError
 
 
 def assignment(folder: Path, **changes: Any) -> Assignment:
@@ -166,6 +169,56 @@ def test_what_is_added_to_a_budget_is_added_once(tmp_path: Path) -> None:
     assert job._still_to_add(folder, planned, again) == {"more_trials": 1}
     with pytest.raises(UserError, match="more_epochs"):
         job._still_to_add(folder, planned, Raise(more_epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "ends"),
+    [
+        ("interrupted", "3 trials in a row crashed: x", "failed"),
+        ("interrupted", "interrupted", "interrupted"),
+        ("interrupted", "disk full", "full"),
+        ("failed", "ValueError: x", "failed"),
+    ],
+)
+def test_a_study_ends_as_its_run_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, reason: str, ends: str
+) -> None:
+    def conducted(_: Assignment) -> None:
+        raise UnfinishedError("it-1", state, reason)
+
+    monkeypatch.setattr(job, "_study", conducted)
+    ended, told = job.outcome(assignment(tmp_path, kind="study"))
+    assert ended == ends
+    assert str(told).startswith(f"Run it-1 was {state}")
+
+
+def test_a_budget_that_was_raised_before_the_start_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised = []
+
+    def start(spec: RunSpec, *, runs: Path, name: str, **_: Any) -> None:
+        (runs / name).mkdir(parents=True)
+        make_run(runs / name, [({"T": 3}, [0.1], "completed")], spec)
+
+    def resume(folder: Path, *, more_trials: int | None = None, **_: Any) -> None:
+        raised.append(more_trials)
+
+    monkeypatch.setattr(engine, "start", start)
+    monkeypatch.setattr(engine, "resume", resume)
+    job._run(assignment(tmp_path))
+    assert raised == []
+    job._run(assignment(tmp_path, job="other", more=Raise(more_trials=5)))
+    assert raised == [5]
+
+
+def test_a_run_that_was_made_by_hand_under_its_name_is_not_the_jobs(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "it"
+    folder.mkdir(parents=True)
+    make_run(folder, [({"T": 3}, [0.1], "completed")], quick(seed=7), state="interrupted")
+    state, reason = job.outcome(assignment(tmp_path))
+    assert state == "failed"
+    assert "holds another search" in str(reason)
 
 
 def make_run_in(tmp_path: Path) -> Path:
