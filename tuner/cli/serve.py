@@ -186,7 +186,7 @@ def run(settings: Settings, store: Store, supervisor: Any, host: str, port: int)
         click.echo(f"Serving at http://{name}:{listening.getsockname()[1]}", err=True)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S,
-            server_header=False,
+            server_header=False, proxy_headers=False,  # which any user of a tunnel could send
         )  # fmt: skip
         Server(config).run(sockets=[listening])
     finally:

@@ -21,10 +21,14 @@ from tuner.service.routes import about, files, jobs, streams
 from tuner.service.settings import Settings
 from tuner.service.state import CallerDep, Conductor, Service
 from tuner.service.store import Store
+from tuner.service.uploads import INCOMING
 
 PREFIX = "/api/v1"
 STATIC = Path(__file__).parent / "static"
-DESCRIPTION = "Searches for a server with few GPUs: submitted, queued fairly, watched and fetched."
+DESCRIPTION = (
+    "Searches for a server with few GPUs: submitted, queued fairly, watched and fetched. Names of"
+    " jobs are global: a name that is taken is refused, whoever's it is."
+)
 
 
 class Error(Model):
@@ -57,7 +61,8 @@ def create_app(settings: Settings, store: Store, conductor: Conductor) -> FastAP
         The supervisor, which the caller starts and stops.
     """
     service = Service(settings, store, conductor)
-    shutil.rmtree(settings.temporary, ignore_errors=True)
+    for left in (settings.temporary, *settings.data_sets.glob(f"{INCOMING}*")):
+        shutil.rmtree(left, ignore_errors=True)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

@@ -26,6 +26,8 @@ PAGE_HEADER = "X-Tuner"
 """Sent as 1 by the page with everything but GET."""
 SESSION_S = 7 * 86400
 SAFE = ("GET", "HEAD")
+LONGEST_ADDRESS = 45
+"""Of IPv6, with an IPv4 address in it."""
 MOST_KEYS = 10_000
 """Addresses or users whose rate is remembered."""
 
@@ -155,7 +157,7 @@ class Auth:
 
 def address(request: Request) -> str:
     """Return from where a request came."""
-    return request.client.host if request.client else "unknown"
+    return request.client.host[:LONGEST_ADDRESS] if request.client else "unknown"
 
 
 def may_see(user: UserRow, job: JobRow) -> bool:

@@ -114,7 +114,7 @@ class Board:
         )
 
     def _made(self) -> Snapshot:
-        held, waiting = self._store.holding(), self._store.waiting()
+        held, waiting = self._store.holding(whole=False), self._store.waiting()
         order, capacity = self._ordered(waiting, held), self._capacity()
         ends = [(self._remaining_s(job), job) for job in held]
         starts = expected_starts(order, ends, capacity) if capacity else {}
@@ -123,7 +123,7 @@ class Board:
     def _ordered(
         self, waiting: Sequence[JobRow], held: Sequence[JobRow] | None = None
     ) -> list[JobRow]:
-        holding = self._store.holding() if held is None else held
+        holding = self._store.holding(whole=False) if held is None else held
         return queue.ordered(waiting, holding, self._store.usage(), time.time())
 
 

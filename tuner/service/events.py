@@ -219,17 +219,17 @@ class JobFeed(Feed):
             size = log.stat().st_size if log.is_file() else 0
             self._head, self._stamp = Position(*news.ends(folders), size), now
             self._over_told = row.state not in OPEN
-        texts = []
+        texts, head = [], self._head
         job = self.service.told(row).model_dump_json()
         if job != self._job:
-            self._job = job
-            texts.append(event("job", job, self._head.id))
+            texts.append(event("job", job, head.id))
         if now != self._stamp:
-            for text, position in self._after(row, self._head, None, self._over_told):
+            for text, position in self._after(row, head, None, self._over_told):
                 texts.append(text)
-                self._head = position
+                head = position
             self._over_told = row.state not in OPEN
-            self._stamp = now
+        # only here, where nothing can fail any more: what a look finds is told or found again
+        self._head, self._job, self._stamp = head, job, now
         return texts
 
     def _after(

@@ -76,6 +76,9 @@ class SafeAnswers:
             await self._app(scope, receive, send)
             return
         begun = False
+        # every archive is made anew, so that no part of one goes with another's
+        headers = [one for one in scope["headers"] if one[0] not in (b"range", b"if-range")]
+        scope = {**scope, "headers": headers}
 
         async def with_headers(message: Message) -> None:
             nonlocal begun

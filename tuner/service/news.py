@@ -12,9 +12,9 @@ import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from search_spaces.model import UserError
 from trainables.config import canonical_json
@@ -28,10 +28,12 @@ MOST_POINTS = 20_000
 """Epochs in one answer: some 2 MB of JSON."""
 LONGEST_CURSOR = 100_000
 
-_Seen = dict[str, tuple[int, dict[str, int]]]
+_Count = Annotated[int, Field(ge=-1, lt=2**63)]
+_Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
+_Seen = dict[str, tuple[_Count, dict[_Number, _Count]]]
 """Run → its last trial seen, and of each that was open then a checksum."""
 _SEEN: TypeAdapter[_Seen] = TypeAdapter(_Seen)
-_READ: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
+_READ: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, _Count])
 """Run → position of its last epoch read."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -18,9 +19,14 @@ from tuner.service.board import Board
 from tuner.service.reporting import Reports
 from tuner.service.settings import Settings
 from tuner.service.store import Store
+from tuner.service.submission import Accepted, accepted
 from tuner.service.tables import DataSetRow, JobRow, UserRow
 from tuner.service.views import Progresses, record_folders
 from tuner.spec_sections import BudgetConfig
+
+CHECKED_AT_ONCE = 2
+"""Submissions; checking one takes up to a second of a core."""
+CHECK_WAIT_S = 10.0
 
 
 class Conductor(Protocol):
@@ -46,6 +52,7 @@ class Service:
         self.auth = Auth(store)
         self.progresses = Progresses()
         self.reports = Reports(settings)
+        self._checking = threading.BoundedSemaphore(CHECKED_AT_ONCE)
         self._last_capacity: models.Capacity | None = None
         self.board = Board(
             store, lambda: conductor.capacity, lambda: conductor.notes, self._remaining_s
@@ -65,6 +72,25 @@ class Service:
                 503, "Ray has not answered yet, so it is not known what it can hold; try again."
             )
         return self._last_capacity
+
+    def accepted(self, submission: models.Submission, user: UserRow) -> Accepted:
+        """Return what a submission would queue, when few others are being checked.
+
+        Raises
+        ------
+        UserError
+            If it would be refused once it is started.
+        HTTPException
+            503 if too many are being checked.
+        """
+        if not self._checking.acquire(timeout=CHECK_WAIT_S):
+            raise HTTPException(
+                503, "Too many submissions are being checked; try again.", {"Retry-After": "5"}
+            )
+        try:
+            return accepted(submission, user, self.data_set, self.capacity())
+        finally:
+            self._checking.release()
 
     def job(self, user: UserRow, id: str) -> JobRow:
         """Return a job that a user may see.
@@ -116,7 +142,9 @@ class Service:
 
     def taken(self, name: str) -> bool:
         """Return whether something else has a name already, such as a run started by hand."""
-        return self.settings.run_folder(name).exists()
+        # A job's folder without a job is another database's: its outcome must not be believed.
+        places = (self.settings.run_folder(name), self.settings.job_folder(name))
+        return any(place.exists() for place in places)
 
     def data_set(self, fingerprint: str, name: str) -> DataSetRow | None:
         """Return a registered data set."""
@@ -131,9 +159,9 @@ def budget(job: JobRow) -> dict[str, float | None]:
     """Return what a run may spend, with what was added; a study's runs each have their own."""
     if job.kind == "study":
         return {}
-    more = job.more.model_dump()
+    more = job.more.amounts
     return {
-        name: None if limit is None else limit + (more[f"more_{name}"] or 0)
+        name: None if limit is None else limit + more.get(f"more_{name}", 0)
         for name, limit in job.spec["budget"].items()
     }
 
@@ -148,14 +176,14 @@ def checked_raise(job: JobRow, more: models.Raise) -> models.Raise:
     """
     from tuner.budget import raised
 
-    if more == models.Raise():
+    if not more.amounts:
         return more
     if job.kind == "study":
         raise UserError(
             f"Job {job.id} is a study, which froze its budget: trials that are added after looking"
             " would bias the answer. Submit another study."
         )
-    raised(BudgetConfig.model_validate(budget(job)), **more.model_dump())
+    raised(BudgetConfig.model_validate(budget(job)), **more.amounts)
     return more
 
 

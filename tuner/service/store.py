@@ -16,19 +16,22 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from search_spaces.model import UserError
 from tuner.service import database, tables
 from tuner.service.database import StoreFull
-from tuner.service.models import HOLDING, RESUMABLE, JobState, Raise, Wanted
+from tuner.service.models import HOLDING, OPEN, RESUMABLE, JobState, Raise, Wanted
 from tuner.service.tables import AuditRow, DataSetRow, JobRow, NewJob, UserRow
 
 __all__ = ["Conflict", "Store", "StoreFull"]
 
 ENDED: tuple[JobState, ...] = ("finished", "failed", "stopped")
 """States of which a user wants to be told."""
+MOST_OPEN = 200
+"""Jobs of a user that are open or paused; each is looked at every second."""
 TOUCHED_EVERY_S = 3600.0
 HALF_LIFE_S = 24 * 3600.0
 """What a user used a day ago counts half."""
@@ -228,7 +231,8 @@ class Store:
         Raises
         ------
         Conflict
-            If the key was used with another content, or the chosen name is taken.
+            If the key was used with another content, the chosen name is taken, or the user has
+            `MOST_OPEN` jobs already.
         """
         jobs = tables.jobs
         with self._transaction() as (connection, number):
@@ -247,6 +251,7 @@ class Store:
                         " another key."
                     )
                 return _job(there), False
+            _check_room(connection, new.user_name)
             names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
             if chosen and (known(name) or taken(name)):
                 raise Conflict(f"There is a job or run {name!r} already; choose another --name.")
@@ -280,10 +285,15 @@ class Store:
         states: Iterable[JobState] | None = None,
         changed_after: int | None = None,
         limit: int | None = None,
+        whole: bool = True,
     ) -> list[JobRow]:
-        """Return jobs, the newest first; `changed_after` is an earlier answer of `changes`."""
+        """Return jobs, the newest first; `changed_after` is an earlier answer of `changes`.
+
+        What is not `whole` lacks specification and command line, by far the longest of a row.
+        """
         jobs = tables.jobs
-        statement = select(jobs).order_by(jobs.c.number.desc())
+        columns = [one for one in jobs.c if whole or one.name not in _LONG]
+        statement = select(*columns).order_by(jobs.c.number.desc())
         if user is not None:
             statement = statement.where(jobs.c.user_name == user)
         if states is not None:
@@ -295,12 +305,15 @@ class Store:
         return [_job(row) for row in self._all(statement)]
 
     def waiting(self) -> list[JobRow]:
-        """Return the jobs that wait, in the order of arrival; `queue.ordered` orders them."""
-        return sorted(self.jobs(states=["queued"]), key=lambda job: job.arrival)
+        """Return the jobs that wait, not whole, in the order of arrival.
 
-    def holding(self) -> list[JobRow]:
+        `queue.ordered` orders them, `begin_attempt` returns them whole.
+        """
+        return sorted(self.jobs(states=["queued"], whole=False), key=lambda job: job.arrival)
+
+    def holding(self, whole: bool = True) -> list[JobRow]:
         """Return the jobs that hold GPUs or cores, in the order of arrival."""
-        return sorted(self.jobs(states=HOLDING), key=lambda job: job.arrival)
+        return sorted(self.jobs(states=HOLDING, whole=whole), key=lambda job: job.arrival)
 
     def want(self, id: str, wanted: Wanted) -> JobRow:
         """Write what a user asks of a job: ``pause``, ``stop`` or ``stop_now``.
@@ -344,8 +357,8 @@ class Store:
         Raises
         ------
         Conflict
-            If the job has finished and nothing is added, it is open and something is, or there is
-            none.
+            If the job has finished and nothing is added, it is open and something is, there is
+            none, or its user has `MOST_OPEN` others.
         """
         with self._transaction() as (connection, number):
             job = _must_be(connection, id)
@@ -356,6 +369,8 @@ class Store:
                 raise Conflict(f"Job {id} is {job.state}; it can be resumed once it has stopped.")
             if job.state == "finished" and not adds:
                 raise Conflict(f"Job {id} has finished; it goes on only with a larger budget.")
+            if job.state != "paused":  # which counts already
+                _check_room(connection, job.user_name)
             _change(
                 connection, id, number, state="queued", wanted="run", reason=None, told=False,
                 fruitless=0, more=_dumped(_sum(job.more, more)), arrival=number,
@@ -476,13 +491,25 @@ class Store:
 _BEATS: tuple[Wanted, ...] = ("run", "pause", "stop", "stop_now")
 """What is asked of a job that runs can only be made stronger."""
 _DONE_ALREADY = (("paused", "pause"), ("stopped", "stop"), ("stopped", "stop_now"))
+_LONG = ("spec", "command")
 _PAST = {"run": "resumed", "pause": "paused", "stop": "stopped", "stop_now": "stopped"}
 
 
 def _job(row: Row[Any]) -> JobRow:
-    values = dict(row._mapping)
+    values = {"spec": {}, "command": [], **row._mapping}
     values["more"] = Raise.model_validate(values["more"])
     return JobRow(**values)
+
+
+def _check_room(connection: Connection, user: str) -> None:
+    jobs = tables.jobs
+    counted = jobs.c.state.in_((*OPEN, "paused"))
+    of_user = select(func.count()).where(jobs.c.user_name == user, counted)
+    if (connection.scalar(of_user) or 0) >= MOST_OPEN:
+        raise Conflict(
+            f"{user} has {MOST_OPEN} jobs that are open or paused, and more are not kept; stop some"
+            " or wait for their end."
+        )
 
 
 def _must_be(connection: Connection, id: str) -> JobRow:
@@ -519,4 +546,7 @@ def _sum(first: Raise, second: Raise) -> Raise:
     total: dict[str, Any] = _dumped(first)
     for name, amount in _dumped(second).items():
         total[name] = total.get(name, 0) + amount
-    return Raise(**total)
+    try:
+        return Raise(**total)
+    except ValidationError as error:
+        raise Conflict("More than that cannot be added to a budget in all.") from error

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from search_spaces.model import UserError, did_you_mean, validated
-from search_spaces.space import known_spaces
-from search_spaces.yaml_file import MAX_DEPTH, MAX_VALUES
+from search_spaces.space import ChoiceKnob, Space, known_spaces
+from search_spaces.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES
 from trainables.config import canonical_json
 from trainables.data.source import SYNTHETIC
 from tuner.folders import check_name
@@ -29,6 +29,12 @@ from tuner.study.stages import before_confirming
 
 _SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 """What a run's folder, SPACE-DIGEST8-N or census-SPACE, is named after."""
+
+MOST_CHOICES = 100
+"""Values of a knob: each is a trial to be tried before a search is queued."""
+MOST_AT_ONCE = 100_000
+MOST_ARMS = 50
+"""Further arms of a study's census."""
 
 DataSets = Callable[[str, str], DataSetRow | None]
 """Finds a data set by fingerprint and name."""
@@ -54,6 +60,9 @@ def content_of(submission: Submission) -> str:
     """
     check_plain(submission.spec, "spec")
     check_plain(submission.command, "command")
+    length = len(canonical_json(submission.spec))
+    if length > MAX_BYTES:
+        raise UserError(f"spec must be at most {MAX_BYTES:,} bytes of JSON, but got {length:,}.")
     values = submission.model_dump(mode="json", exclude={"key", "command"})
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
@@ -69,9 +78,15 @@ def accepted(
         If anything about it would be refused once it is started.
     """
     content = content_of(submission)
+    if submission.kind == "study" and not submission.exclusive:
+        raise UserError(
+            "exclusive must be true for a study, whose trials are timed: beside another's trials"
+            " they would take longer."
+        )
     if submission.priority > 0 and not user.admin:
         raise UserError(f"priority above 0 needs an admin, but {user.name} is none; use 0 or less.")
-    spec, resources, space = _run(submission) if submission.kind == "run" else _study(submission)
+    spec, runs = _run(submission) if submission.kind == "run" else _study(submission)
+    resources, space = spec.resources, spec.space.name if isinstance(spec, RunSpec) else None
     if spec.digest != submission.digest:
         raise UserError(
             f"digest must be that of the specification, {spec.digest[:12]}…, but got"
@@ -83,7 +98,7 @@ def accepted(
     values = spec.model_dump(mode="json")
     if 0 < gpus < 1:
         values["resources"]["concurrency"] = at_once
-    if not gpus and _uses_tf32(spec):
+    if not gpus and _uses_tf32(runs):
         raise UserError("precision tf32 needs a GPU, but trials train on CPU cores; use fp32.")
     base = f"{space}-{spec.digest[:8]}" if space else f"study-{spec.digest[:8]}"
     return Accepted(
@@ -176,27 +191,39 @@ def _walked(value: Any) -> Iterator[tuple[Any, int]]:
             rest += [(inner, depth + 1) for inner in one]
 
 
-def _run(submission: Submission) -> tuple[RunSpec, ResourcesConfig, str]:
+def _run(submission: Submission) -> tuple[RunSpec, list[RunSpec]]:
     spec = validated(RunSpec, submission.spec, "spec")
     if spec.study is not None:
         raise UserError("study is set by `tuner study`, not in a submission (spec).")
-    _check_space(spec.space.name)
+    _check_space(spec.space)
     _check_resources(spec.resources)
     check_sampler(spec.space.resolved(spec.epochs), spec.sampler)
-    return spec, spec.resources, spec.space.name
+    return spec, [spec]
 
 
-def _study(submission: Submission) -> tuple[StudySpec, ResourcesConfig, None]:
+def _study(submission: Submission) -> tuple[StudySpec, list[RunSpec]]:
     spec = validated(StudySpec, submission.spec, "spec")
+    if len(spec.others) > MOST_ARMS:
+        raise UserError(f"others must be at most {MOST_ARMS} arms, but got {len(spec.others)}.")
     for arm in spec.arms:
-        _check_space(arm.space.name)
+        _check_space(arm.space)
     _check_resources(spec.resources)
-    for run in before_confirming(spec, submission.name or "study"):
-        check_sampler(run.spec.space.resolved(run.spec.epochs), run.spec.sampler)
-    return spec, spec.resources, None
+    # searches differ in their seeds alone, so that one of either side is checked for all
+    once = spec.model_copy(update={"policy": spec.policy.model_copy(update={"searches": 1})})
+    runs = [run.spec for run in before_confirming(once, submission.name or "study")]
+    for run in runs:
+        check_sampler(run.space.resolved(run.epochs), run.sampler)
+    return spec, runs
 
 
-def _check_space(name: str) -> None:
+def _check_space(space: Space) -> None:
+    for knob, values in space.knobs.items():
+        if isinstance(values, ChoiceKnob) and len(values.values) > MOST_CHOICES:
+            raise UserError(
+                f"values of {knob[:100]} must be at most {MOST_CHOICES}, but got"
+                f" {len(values.values)} (space {space.name[:100]!r})."
+            )
+    name = space.name
     if not _SPACE_NAME.fullmatch(name):
         raise UserError(
             "name of a space must be 1 to 80 letters, digits, dots, dashes or underscores and start"
@@ -205,7 +232,10 @@ def _check_space(name: str) -> None:
 
 
 def _check_resources(resources: ResourcesConfig) -> None:
-    """Refuse what only the server decides: which Ray, and which folders."""
+    """Refuse what only the server decides, which Ray and which folders, and absurd numbers."""
+    for name in ("concurrency", "cpus_per_trial"):
+        if (getattr(resources, name) or 0) > MOST_AT_ONCE:
+            raise UserError(f"resources.{name} must be at most {MOST_AT_ONCE:,}.")
     for name in ("address", "trunks", "storage"):
         if getattr(resources, name, None) is not None:
             raise UserError(f"resources.{name} is the server's own; leave it out.")
@@ -288,12 +318,7 @@ def _check_gpus(
         )
 
 
-def _uses_tf32(spec: RunSpec | StudySpec) -> bool:
-    runs = (
-        [spec]
-        if isinstance(spec, RunSpec)
-        else [run.spec for run in before_confirming(spec, "study")]
-    )
+def _uses_tf32(runs: list[RunSpec]) -> bool:
     return any(trial.training.precision == "tf32" for run in runs for trial in run.examples())
 
 

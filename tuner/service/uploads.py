@@ -23,11 +23,32 @@ from trainables.data.source import SYNTHETIC, describe
 from trainables.state_files import sync_folder
 from tuner.service.settings import Settings
 from tuner.service.store import StoreFull
+from tuner.service.submission import is_text
 from tuner.service.tables import DataSetRow
 
 FILES = ("images.npy", "labels.npy", "meta.json")
-MAX_META_BYTES = 64 * 2**20
-"""It names every image that could not be read; this is room for a million."""
+INCOMING = ".incoming-"
+"""Begins the names of folders that are being checked."""
+MAX_META_BYTES = 4 * 2**20
+"""It names every image that could not be read; this is room for tens of thousands."""
+MAX_HEADER_BYTES = 64 * 2**10
+"""Of what stands before a file in a tar, such as its long name; `tarfile` reads it at once."""
+MOST_CLASSES, LONGEST_CLASS = 10_000, 200
+"""Everyone's list of data sets tells the classes of each."""
+
+
+class _Header(tarfile.TarInfo):
+    """A header that takes little memory to read, whatever it announces."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE or (
+            self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) and self.size > MAX_HEADER_BYTES
+        ):
+            raise UserError("The tar must hold plain files with short names and nothing else.")
+        return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise UserError("The tar must hold plain files, not sparse ones.")
 
 
 def received(tar: Path, fingerprint: str, name: str, user: str, settings: Settings) -> DataSetRow:
@@ -54,7 +75,9 @@ def received(tar: Path, fingerprint: str, name: str, user: str, settings: Settin
     with _made(settings) as folder:
         try:
             _unpack(tar, folder)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+            if isinstance(error, UserError):
+                raise
             raise UserError(f"The body must be a tar, uncompressed: {error}.") from error
         return _placed(folder, fingerprint, name, user, settings)
 
@@ -84,7 +107,7 @@ class _made:  # noqa: N801 - used like a function
     def __enter__(self) -> Path:
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._parent))
+            self._folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self._parent))
         except OSError as error:
             raise StoreFull(f"Cannot write in {self._parent}: {error.strerror}.") from error
         return self._folder
@@ -97,7 +120,7 @@ class _made:  # noqa: N801 - used like a function
 
 def _unpack(tar: Path, folder: Path) -> None:
     left = set(FILES)
-    with tarfile.open(tar, "r:") as archive:
+    with tarfile.open(tar, "r:", tarinfo=_Header) as archive:
         for member in archive:
             name = member.name.removeprefix("./")
             plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
@@ -123,6 +146,15 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
         raise UserError("The tar ends in the middle of a file; send it again.")
 
 
+def _share(folder: Path, parent: Path) -> None:
+    """Let equal pixels under other names, beside which a folder will lie, be on the disk once."""
+    for other in parent.glob("*/images.npy"):
+        if other.stat().st_size == (folder / other.name).stat().st_size:
+            (folder / other.name).unlink()
+            os.link(other, folder / other.name)
+            return
+
+
 def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Settings) -> DataSetRow:
     """Check a packed folder and move it to where its data set belongs."""
     if name == SYNTHETIC:
@@ -135,8 +167,17 @@ def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Sett
         found = fingerprint_of(images, labels, data.classes, data.splits)
     except UserError as error:
         raise UserError(str(error).replace(str(folder), "The data set")) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy's reader of headers raises whatever Python's parser does
         raise UserError("The data set is damaged or incomplete; pack it again.") from error
+    if len(data.classes) > MOST_CLASSES or not all(
+        is_text(name) and len(name) <= LONGEST_CLASS for name in data.classes
+    ):
+        raise UserError(
+            f"A data set must have at most {MOST_CLASSES:,} classes, called by Unicode text of at"
+            f" most {LONGEST_CLASS} characters without zero characters."
+        )
     if data.channels not in (1, 3) or not 8 <= data.size <= 1024:
         raise UserError("A data set must have 1 or 3 channels and sides of 8 to 1024 pixels.")
     if not found == fingerprint == data.fingerprint:
@@ -147,8 +188,9 @@ def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Sett
     target = settings.data_folder(fingerprint, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
+        _share(folder, target.parent)
         for file in FILES:
-            with (folder / file).open("rb+") as written:
+            with (folder / file).open("rb") as written:
                 os.fsync(written.fileno())
         folder.chmod(0o755)
         folder.rename(target)

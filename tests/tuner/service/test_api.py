@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -397,3 +398,13 @@ def test_a_client_that_writes_too_fast_is_slowed(serving: Serving) -> None:
     assert 429 in codes
     assert client.get("/api/v1/me").status_code == 200
     assert serving.client("bob").post("/api/v1/jobs/none/stop").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "seen", [{"going": [0, {"x": 1}]}, {"going": [10**30, {}]}, {"going": 10**30}]
+)
+def test_a_cursor_of_odd_numbers_is_refused(serving: Serving, seen: dict[str, Any]) -> None:
+    serving.add_job("going")
+    cursor = base64.urlsafe_b64encode(json.dumps(seen).encode()).decode().rstrip("=")
+    kind = "curves" if isinstance(seen["going"], int) else "trials"
+    refused(serving.client().get(f"/api/v1/jobs/going/{kind}?after_change={cursor}"), 422)

@@ -131,3 +131,12 @@ def test_what_cannot_be_reported_on_says_why(serving: Serving) -> None:
     line = refused(serving.client().get("/api/v1/jobs/mine/report"), 422)
     assert "record.db" in line
     assert serving.client().get("/api/v1/jobs/mine").json()["progress"] is None
+
+
+@pytest.mark.parametrize("part", ["bytes=x", "bytes=999999999-", "bytes=0-3"])
+def test_an_archive_is_sent_whole_and_leaves_nothing(serving: Serving, part: str) -> None:
+    serving.add_job("mine")
+    answer = serving.client().get("/api/v1/jobs/mine/archive", headers={"Range": part})
+    assert answer.status_code == 200
+    assert "mine/record.db" in names(answer.content)
+    assert list(serving.settings.temporary.iterdir()) == []

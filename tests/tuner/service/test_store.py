@@ -287,3 +287,40 @@ def test_every_table_can_be_made_on_postgresql_too() -> None:
     for table in tables.metadata.sorted_tables:
         text = str(CreateTable(table).compile(dialect=postgresql.dialect()))
         assert "CREATE TABLE" in text
+
+
+def test_a_user_has_so_many_open_jobs_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.service.store.MOST_OPEN", 2)
+    for name in ("one", "two"):
+        store.create_job(new(key=f"key-{name:>5}"), name, True, free)
+    with pytest.raises(Conflict, match="2 jobs"):
+        store.create_job(new(key="key-three"), "three", True, free)
+    store.create_job(new("bob"), "bobs", True, free)
+    store.want("one", "stop")
+    store.create_job(new(key="key-three"), "three", True, free)
+    with pytest.raises(Conflict, match="2 jobs"):
+        store.resume("one", Raise())
+    store.want("two", "pause")
+    assert store.resume("two", Raise()).state == "queued"
+
+
+def test_jobs_that_wait_are_read_without_what_is_long(store: Store) -> None:
+    store.create_job(new(command=["tuner"]), "it", True, free)
+    (waits,) = store.waiting()
+    assert (waits.spec, waits.command) == ({}, [])
+    begun = store.begin_attempt("it", 0)
+    assert begun is not None and (begun.spec, begun.command) == ({"x": 1}, ["tuner"])
+    assert store.holding() == [begun]
+    assert store.holding(whole=False)[0].spec == {}
+
+
+def test_raises_that_come_to_too_much_are_a_conflict(store: Store) -> None:
+    store.create_job(new(), "it", True, free)
+    more = Raise(more_trials=1_000_000)
+    store.set_state("it", ("queued",), "finished")
+    store.resume("it", more)
+    store.set_state("it", ("queued",), "finished")
+    with pytest.raises(Conflict, match="in all"):
+        store.resume("it", more)

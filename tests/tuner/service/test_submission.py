@@ -259,3 +259,40 @@ def test_hostile_json_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
         )
         assert answer.status_code in (400, 422)
         refused(answer, answer.status_code)
+
+
+def test_a_specification_has_a_length() -> None:
+    spec = quick(resources={"concurrency": 1})
+    space = spec.space.model_copy(update={"summary": "x" * 100_000})
+    assert "at most 100,000 bytes" in message(told(spec.model_copy(update={"space": space})))
+
+
+def test_searches_that_differ_in_their_seeds_alone_are_checked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(
+        "tuner.service.submission.check_sampler", lambda space, _: checked.append(space.name)
+    )
+    spec = load_study("quick")
+    accepted(told(spec, gpus=1), ALICE, known, GPUS)
+    few = len(checked)
+    policy = spec.policy.model_copy(update={"searches": 1000})
+    accepted(told(spec.model_copy(update={"policy": policy}), gpus=1), ALICE, known, GPUS)
+    assert len(checked) == 2 * few
+
+
+def test_a_choice_has_few_values() -> None:
+    knob = {"kind": "choice", "values": list(range(1, 102)), "source": "x"}
+    assert "at most 100" in message(
+        changed(lambda spec: spec["space"].update(fixed={}, knobs={"T": knob}))
+    )
+
+
+def test_a_study_is_not_shared() -> None:
+    assert "exclusive" in message(told(load_study("quick"), gpus=1, exclusive=False))
+
+
+@pytest.mark.parametrize("name", ["concurrency", "cpus_per_trial"])
+def test_absurd_numbers_are_refused(name: str) -> None:
+    assert name in message(changed(lambda spec: spec["resources"].update({name: 10**400})))

@@ -15,9 +15,10 @@ import pytest
 from tests.tuner.service.serving import Serving
 from tests.tuner.service.test_api import refused
 from trainables.config import DataConfig
-from trainables.data.packed import PackedData
+from trainables.data.packed import PackedData, fingerprint_of
 from trainables.data.source import prepare
 from tuner.service import uploads
+from tuner.service.app import create_app
 from tuner.service.uploads import FILES, adopt
 
 
@@ -230,3 +231,55 @@ def test_a_set_of_this_machine_is_adopted(serving: Serving, packed: PackedData) 
     assert serving.store.add_data_set(row)
     kept = serving.settings.data_folder(packed.fingerprint, "faces.zip")
     assert PackedData.open(kept).fingerprint == packed.fingerprint
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_headers_are_not_read_at_any_length(
+    serving: Serving, packed: PackedData, kind: bytes
+) -> None:
+    member = tarfile.TarInfo("long")
+    member.type = kind
+    body = with_member(packed.folder, member, b"x" * 1_000_000)
+    assert "short names" in refused(put(serving, body, packed.fingerprint), 422)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b", "x" * 201])
+def test_classes_are_text_that_can_be_told(tmp_path: Path, packed: PackedData, name: str) -> None:
+    serving = Serving(tmp_path)
+    odd = tmp_path / "odd"
+    shutil.copytree(packed.folder, odd)
+    images, labels = (np.load(odd / file) for file in FILES[:2])
+    classes = (name, *packed.classes[1:])
+    text = (odd / "meta.json").read_text()
+    meta = json.loads(text.replace(f'"{packed.classes[0]}"', json.dumps(name)))
+    print_ = fingerprint_of(images, labels, classes, packed.splits)
+    (odd / "meta.json").write_text(json.dumps({**meta, "fingerprint": print_}))
+    assert "classes" in refused(put(serving, tar_of(odd), print_), 422)
+    assert serving.client().get("/api/v1/datasets").json() == []
+
+
+@pytest.mark.parametrize("splits", [[0, 1e999], [0, "x"]])
+def test_splits_are_whole_numbers(tmp_path: Path, packed: PackedData, splits: list[object]) -> None:
+    serving, odd = Serving(tmp_path), tmp_path / "odd"
+    shutil.copytree(packed.folder, odd)
+    meta = json.loads((odd / "meta.json").read_text())
+    meta["splits"]["train"] = splits
+    (odd / "meta.json").write_text(json.dumps(meta))
+    refused(put(serving, tar_of(odd), packed.fingerprint), 422)
+
+
+def test_what_a_killed_service_was_checking_is_removed(serving: Serving) -> None:
+    left = serving.settings.data_sets / ".incoming-x"
+    left.mkdir(parents=True)
+    create_app(serving.settings, serving.store, serving.conductor)
+    assert not left.exists()
+
+
+def test_equal_pixels_are_on_the_disk_once(serving: Serving, packed: PackedData) -> None:
+    for name in ("one", "two"):
+        assert put(serving, tar_of(packed.folder), packed.fingerprint, name).status_code == 201
+    files = [
+        serving.settings.data_folder(packed.fingerprint, name) / "images.npy"
+        for name in ("one", "two")
+    ]
+    assert files[0].samefile(files[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
@@ -23,7 +24,7 @@ from tuner.service.models import (
 )
 from tuner.service.state import CallerDep, Service, ServiceDep, checked_raise
 from tuner.service.store import Conflict
-from tuner.service.submission import accepted, content_of
+from tuner.service.submission import content_of
 from tuner.service.tables import JobRow, UserRow
 from tuner.service.views import MOST_LOG_BYTES, log_part
 
@@ -49,7 +50,7 @@ def submit(
     if before is not None and before.content == content_of(submission):
         response.status_code = 200
         return service.told(before)
-    found = accepted(submission, user, service.data_set, service.capacity())
+    found = service.accepted(submission, user)
     row, new = service.store.create_job(found.new, found.name, found.chosen, service.taken)
     if new:
         detail = f"{row.kind} {row.digest[:12]}, {row.gpus:g} GPUs, {row.cpus} cores"
@@ -63,7 +64,7 @@ def submit(
 @router.post("/jobs/check")
 def check(submission: Submission, user: CallerDep, service: ServiceDep) -> Checked:
     """Say what a submission would queue, or refuse what would be refused; nothing is queued."""
-    found = accepted(submission, user, service.data_set, service.capacity())
+    found = service.accepted(submission, user)
     if found.chosen and (service.store.job(found.name) or service.taken(found.name)):
         raise Conflict(f"There is a job or run {found.name!r} already; choose another --name.")
     return Checked(
@@ -126,7 +127,7 @@ def resume(
     """Queue a job again that was paused or has ended, perhaps with a larger budget."""
     row = service.job(user, id)
     row = service.store.resume(id, checked_raise(row, more))
-    detail = more.model_dump_json(exclude_none=True) if more != Raise() else None
+    detail = json.dumps(more.amounts) if more.amounts else None
     return _noted(row, "resume", detail, user, service, request)
 
 
