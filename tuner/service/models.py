@@ -197,6 +197,11 @@ class Raise(Model):
     more_gpu_hours: float | None = Field(None, gt=0, le=100_000)
     more_wall_hours: float | None = Field(None, gt=0, le=100_000)
 
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """What is added, by the name of its field."""
+        return self.model_dump(exclude_none=True)
+
 
 class Log(Model):
     """A part of what a job's process wrote."""
