@@ -22,6 +22,7 @@ import pytest
 
 from tests.object_server import free_ports
 
+ROOT = Path(__file__).resolve().parent.parent
 STARTED_S = 120.0
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
 STORE_BYTES = 80_000_000
@@ -29,7 +30,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONUNBUFFERED": "1",
-    "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+    "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
 }
 
@@ -39,6 +40,18 @@ def need_namespaces() -> None:
     probe = ["unshare", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "true"]
     if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True).returncode:
         pytest.skip("needs the right to make namespaces (Linux, root)")
+
+
+def _own_tmp() -> list[str]:
+    """Return the commands that give a node a `/tmp` of its own, but for the program itself."""
+    program = {path for path in (ROOT, Path(sys.prefix)) if path.is_relative_to("/tmp")}
+    steps = ["mount -t tmpfs tmpfs /mnt"]
+    for number, path in enumerate(sorted(program)):
+        steps += [f"mkdir /mnt/{number}", f"mount --bind {path} /mnt/{number}"]
+    steps.append("mount -t tmpfs tmpfs /tmp")
+    for number, path in enumerate(sorted(program)):
+        steps += [f"mkdir -p {path}", f"mount --bind /mnt/{number} {path}"]
+    return steps
 
 
 class Cluster:
@@ -81,7 +94,7 @@ class Cluster:
             *RAY, f"--address={self.address}", f"--node-ip-address={ip}", f"--num-cpus={cpus}",
             f"--object-store-memory={STORE_BYTES}",
         ]  # fmt: skip
-        steps = ["mount -t tmpfs tmpfs /tmp"] if own_disk else []
+        steps = _own_tmp() if own_disk else []
         if processor is not None:
             steps += [
                 f"sed 's/^model name.*/model name : {processor}/' /proc/cpuinfo > /tmp/cpuinfo",

@@ -384,7 +384,9 @@ def test_trials_that_turn_nan_are_diverged_and_the_run_says_so(shared: Path) -> 
 
 def test_the_second_ctrl_c_stops_amid_an_epoch_and_charges_what_it_held(shared: Path) -> None:
     folder = shared / "twice" / "it"
-    arguments = command(shared, folder.parent, "--name", "it", "--trials", "2")
+    arguments = command(
+        shared, folder.parent, "--name", "it", "--trials", "2", "--scheduler", "none"
+    )
     (shared / "slow.yaml").write_text(TINY.replace("192", "8000"))  # some seconds an epoch
     arguments[arguments.index("--config") + 1] = str(shared / "slow.yaml")
     process = subprocess.Popen(

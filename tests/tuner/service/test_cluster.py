@@ -207,9 +207,10 @@ def test_halves_meet_on_one_gpu_beside_a_search_that_has_the_other_alone(
     service.submit("whole", "cat")
     service.start()
     names = ("half-1", "half-2", "whole")
+    gpus = []
     for name in names:
         service.wait_for_epochs(name, 1)
-    gpus = [service.gpu(name) for name in names]
+        gpus.append(service.gpu(name))  # before it has ended
     assert gpus[0] == gpus[1] != gpus[2]
     for name in names:
         assert service.wait(name, "finished", "failed").state == "finished", service.told(name)
