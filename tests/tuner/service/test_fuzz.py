@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from requests.exceptions import InvalidJSONError
 from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.tuner.service.serving import Serving, submission
 from tests.tuner.service.test_api import log_of
@@ -73,29 +73,35 @@ def api(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_every_route_answers_as_described(api: Any, serving: Serving, mode: GenerationMode) -> None:
     headers = {"Authorization": f"Bearer {serving.tokens['alice']}"}
-    positive = mode is GenerationMode.POSITIVE
-    # a cursor, a name or a specification may fit the schema and yet be none
-    excluded = [positive_data_acceptance] if positive else []
-    count = 0
-    for found in api.get_all_operations():
-        operation = found.ok()
-        count += 1
-
-        @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def asked(case: Any) -> None:
-            if positive and "id" in (case.path_parameters or {}):
-                case.path_parameters["id"] = real(str(case.path_parameters["id"]))
-            try:
-                case.call_and_validate(headers=headers, excluded_checks=excluded)
-            except InvalidJSONError:  # of the client: NaN
-                reject()
-
+    operations = [found.ok() for found in api.get_all_operations()]
+    assert len(operations) >= 24
+    for operation in operations:
         try:
-            asked()
+            ask(operation, mode, headers)
         except Unsatisfiable:  # nothing about it can be wrong
             assert mode is GenerationMode.NEGATIVE
-    assert count >= 24
+
+
+def ask(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
+    """Ask a route in forty ways and judge its answers."""
+    positive = mode is GenerationMode.POSITIVE
+    # a cursor, a name or a specification may fit the schema and yet be none; and a query is text:
+    # what is an object for the schema is text again in an address
+    excluded = [positive_data_acceptance] if positive else []
+    if operation.method.upper() == "GET":
+        excluded.append(negative_data_rejection)
+
+    @settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def asked(case: Any) -> None:
+        if positive and "id" in (case.path_parameters or {}):
+            case.path_parameters["id"] = real(str(case.path_parameters["id"]))
+        try:
+            case.call_and_validate(headers=headers, excluded_checks=excluded)
+        except InvalidJSONError:  # of the client: NaN
+            reject()
+
+    asked()
 
 
 VALUES = st.recursive(
