@@ -39,6 +39,13 @@ class RecordFull(UserError):  # noqa: N818 - it tells a state of the disk
     """The record cannot grow. What was recorded before is kept."""
 
 
+def record_folders(folder: Path) -> list[Path]:
+    """Return the folders of the records that a run's or a study's folder holds: one, or several."""
+    if (folder / FILE).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{FILE}"))
+
+
 def primary_code(error: sqlite3.Error) -> int:
     """Return SQLite's primary result code, 0 where the error is the Python module's own."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -19,6 +19,7 @@ from typing import Any
 
 from search_spaces.model import UserError
 from trainables.config import canonical_json
+from trainables.data.cache import user_folder
 
 
 @dataclass
@@ -34,8 +35,7 @@ class Key:
 
 def state_folder() -> Path:
     """Return `$XDG_STATE_HOME/tuner`, or `~/.local/state/tuner` (XDG base directories)."""
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "tuner"
+    return user_folder("XDG_STATE_HOME", ".local/state")
 
 
 @contextmanager

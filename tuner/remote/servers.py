@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from search_spaces.model import Section, UserError, did_you_mean, shown, validated
+from trainables.data.cache import user_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _JOB = re.compile(
@@ -69,8 +70,7 @@ def servers_file() -> Path:
     given = os.environ.get("TUNER_SERVERS")
     if given:
         return Path(given).expanduser()
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "tuner" / "servers.toml"
+    return user_folder("XDG_CONFIG_HOME", ".config") / "servers.toml"
 
 
 def known_servers() -> dict[str, ServerConfig]:

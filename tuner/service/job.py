@@ -184,7 +184,7 @@ def _still_to_add(folder: Path, planned: dict[str, Any], more: Raise) -> dict[st
     with Record.open(folder) as record:
         here = record.run().budget
     result = {}
-    for name, amount in more.model_dump(exclude_none=True).items():
+    for name, amount in more.amounts.items():
         limit = name.removeprefix("more_")
         if planned[limit] is None:
             raise UserError(f"{name} raises a limit that this job's budget does not have.")

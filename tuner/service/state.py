@@ -13,6 +13,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from search_spaces.model import UserError
 from tuner.record_file import FILE as RECORD
+from tuner.record_file import record_folders
 from tuner.service import models
 from tuner.service.auth import COOKIE, Auth, may_see
 from tuner.service.board import Board
@@ -21,7 +22,7 @@ from tuner.service.settings import Settings
 from tuner.service.store import Store
 from tuner.service.submission import Accepted, accepted
 from tuner.service.tables import DataSetRow, JobRow, UserRow
-from tuner.service.views import Progresses, record_folders
+from tuner.service.views import Progresses
 from tuner.spec_sections import BudgetConfig
 
 CHECKED_AT_ONCE = 2
@@ -107,7 +108,7 @@ class Service:
 
     def folders(self, job: JobRow) -> list[Path]:
         """Return the folders of a job's records."""
-        return record_folders(self.settings.run_folder(job.id), job.kind)
+        return record_folders(self.settings.run_folder(job.id))
 
     def told(self, job: JobRow) -> models.Job:
         """Return what is told of a job."""

@@ -260,7 +260,7 @@ class Store:
             connection.execute(
                 insert(jobs).values(
                     **asdict(new), id=id, state="queued", wanted="run", reason=None,
-                    more=_dumped(Raise()), attempt=0, fruitless=0, epochs=0, number=number,
+                    more=Raise().amounts, attempt=0, fruitless=0, epochs=0, number=number,
                     arrival=number, changed=number, created_at=now, queued_at=now,
                     started_at=None, ended_at=None, told=False,
                 )
@@ -373,7 +373,7 @@ class Store:
                 _check_room(connection, job.user_name)
             _change(
                 connection, id, number, state="queued", wanted="run", reason=None, told=False,
-                fruitless=0, more=_dumped(_sum(job.more, more)), arrival=number,
+                fruitless=0, more=_sum(job.more, more).amounts, arrival=number,
                 queued_at=self._clock(), ended_at=None,
             )  # fmt: skip
             return _must_be(connection, id)
@@ -533,18 +533,14 @@ def _change(
     return connection.execute(statement).rowcount > 0
 
 
-def _dumped(more: Raise) -> dict[str, Any]:
-    return more.model_dump(exclude_none=True)
-
-
 def _sum(first: Raise, second: Raise) -> Raise:
     """Return what two raises add together.
 
     >>> _sum(Raise(more_trials=2), Raise(more_trials=3, more_gpu_hours=0.5))
     Raise(more_trials=5, more_epochs=None, more_gpu_hours=0.5, more_wall_hours=None)
     """
-    total: dict[str, Any] = _dumped(first)
-    for name, amount in _dumped(second).items():
+    total: dict[str, Any] = first.amounts
+    for name, amount in second.amounts.items():
         total[name] = total.get(name, 0) + amount
     try:
         return Raise(**total)

@@ -23,7 +23,7 @@ from typing import Any
 
 from search_spaces.model import UserError
 from tuner.record import Record
-from tuner.record_file import FILE, writer
+from tuner.record_file import record_folders, writer
 from tuner.service.job import NOW, OUTCOME, REQUEST
 from tuner.service.models import Assignment, Capacity, JobState, Outcome
 from tuner.service.notify import Notifier
@@ -208,7 +208,7 @@ class Supervisor:
     def _charge(self) -> None:
         """Count what users hold; jobs run on while Ray is away."""
         now = self._clock()
-        for job in self._store.holding():
+        for job in self._store.holding(whole=False):
             self._used[job.user_name] += share(job) * (now - self._counted_at)
         self._counted_at = now
         if self._used and now - self._charged_at >= CHARGE_EVERY_S:
@@ -230,7 +230,7 @@ class Supervisor:
         for job in waiting:
             if not can_ever_run(job, machine):
                 self._store.set_reason(job.id, _too_large(job, machine))
-        holding, usage = self._store.holding(), self._store.usage()
+        holding, usage = self._store.holding(whole=False), self._store.usage()
         for job in starts(waiting, holding, machine, usage, self._wall()):
             begun = self._store.begin_attempt(job.id, epochs_of(self._settings.run_folder(job.id)))
             if begun is not None:
@@ -392,24 +392,17 @@ class Supervisor:
                 memory.pop(self._submission(job), None)
 
 
-def records_in(folder: Path) -> list[Path]:
-    """Return the folders of the runs in a job's: its own, or those of a study."""
-    if (folder / FILE).is_file():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{FILE}"))
-
-
 def epochs_of(folder: Path) -> int:
     """Return how many epochs the records of a job hold; 0 where none can be read."""
     total = 0
-    for run in records_in(folder):
+    for run in record_folders(folder):
         with contextlib.suppress(UserError), Record.open(run) as record:
             total += record.totals().epochs
     return total
 
 
 def _being_written(folder: Path) -> bool:
-    return any(writer(run) is not None for run in records_in(folder))
+    return any(writer(run) is not None for run in record_folders(folder))
 
 
 def _too_large(job: JobRow, machine: Machine) -> str:

@@ -167,24 +167,11 @@ class NewJob:
     command: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class JobRow:
+@dataclass(frozen=True, kw_only=True)
+class JobRow(NewJob):
     """A job; what `models.Job` tells of it, and what the supervisor needs to know."""
 
     id: str
-    kind: Literal["run", "study"]
-    user_name: str
-    key: str
-    content: str
-    spec: dict[str, Any]
-    digest: str
-    fingerprint: str | None
-    space: str | None
-    command: list[str]
-    priority: int
-    exclusive: bool
-    gpus: float
-    cpus: int
     state: JobState
     wanted: Wanted
     reason: str | None

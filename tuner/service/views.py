@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from search_spaces.model import UserError
 from tuner.record import Record, writer
-from tuner.record_file import FILE
+from tuner.record_file import FILE, record_folders
 from tuner.record_rows import RunRow, Totals, TrialRow
 from tuner.record_schema import OPEN_STATES
 from tuner.service.models import Log, Progress
@@ -27,13 +27,6 @@ Stamp = tuple[Any, ...]
 MOST_KEPT = 1000
 """Jobs whose progress is kept in memory."""
 MOST_LOG_BYTES = 1 << 20
-
-
-def record_folders(folder: Path, kind: Kind) -> list[Path]:
-    """Return the folders of a job's records that exist: one of a run, several of a study."""
-    if kind == "run":
-        return [folder] if (folder / FILE).is_file() else []
-    return sorted(path.parent for path in folder.glob(f"*/{FILE}"))
 
 
 def stamp(folders: Sequence[Path]) -> Stamp:
@@ -61,7 +54,7 @@ class Progresses:
 
     def of(self, folder: Path, kind: Kind) -> Progress | None:
         """Return a job's progress, or None where it has no record yet, or none that can be read."""
-        folders = record_folders(folder, kind)
+        folders = record_folders(folder)
         now = stamp(folders)
         with self._lock:
             before, known = self._known.get(folder, (None, None))

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.object_server import free_ports
 from tuner.service.ray_jobs import RayAway, RayJobs
 
 REPOSITORY = Path(__file__).parents[3]
@@ -26,15 +26,6 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(REPOSITORY),
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that were free just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Head:

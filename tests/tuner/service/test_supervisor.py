@@ -425,7 +425,7 @@ def test_a_step_that_fails_is_said_and_the_next_goes_on(
 ) -> None:
     made.submit("it")
     with monkeypatch.context() as patch:
-        patch.setattr(made.store, "holding", lambda: 1 / 0)
+        patch.setattr(made.store, "holding", lambda whole=True: 1 / 0)
         made.step()
         assert "ZeroDivisionError" in made.supervisor.notes[-1]
     made.step()
