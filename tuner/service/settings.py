@@ -22,10 +22,10 @@ class Settings:
     """SQLAlchemy URL; None is an SQLite file under `runs`."""
     ray: str = RAY_URL
     max_upload_bytes: int = 20 * GB
-    webhook: str | None = None
-    """URL that is told when a job ends."""
-    notify_command: str | None = None
-    """Command that is run when a job ends."""
+    webhook: str | None = field(default=None, repr=False)
+    """URL that is told when a job ends; a secret."""
+    notify_command: str | None = field(default=None, repr=False)
+    """Command that is run when a job ends; may hold secrets."""
     links: dict[str, str] = field(default_factory=dict)
     """Name → URL of what else shows a job, with `{job}` where its name goes."""
 
