@@ -169,6 +169,7 @@ def add_command(
     `tuner serve`, which may be running. Nothing is sent over a network.
     """
     from tuner.service.store import Store
+    from tuner.service.tables import Act
     from tuner.service.uploads import adopt
 
     config = _config(source, options)
@@ -177,8 +178,8 @@ def add_command(
     data = packed_here(config, cache)
     store = Store(settings.database_url)
     try:
-        store.add_data_set(adopt(data, chosen, OPERATOR, settings))
-        store.note(OPERATOR, "add data set", detail=f"{chosen} {data.fingerprint}")
+        by = Act(OPERATOR, "add data set", f"{chosen} {data.fingerprint}")
+        store.add_data_set(adopt(data, chosen, OPERATOR, settings), by=by)
     finally:
         store.close()
     click.echo(data.fingerprint)

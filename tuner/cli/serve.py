@@ -97,9 +97,11 @@ def settings_of(
     UserError
         If a URL is none, or the folder of runs cannot be written to.
     """
-    for flag, url in (("--ray", ray), ("--webhook", webhook)):
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise UserError(f"{flag} must start with http:// or https://, but got {url!r}.")
+    if not ray.startswith(("http://", "https://")):
+        raise UserError(f"--ray must start with http:// or https://, but got {ray!r}.")
+    if webhook is not None and not webhook.startswith(("http://", "https://")):
+        # a secret, which must not stand in the journal
+        raise UserError("--webhook must start with http:// or https://, but got something else.")
     parts = [link.partition("=") for link in links]
     for name, _, url in parts:
         if not name or not url.startswith(("http://", "https://")):
@@ -216,12 +218,13 @@ def add_command(name: str, admin: bool, runs: Path, database: str | None) -> int
     A user who was revoked gets a new token. Put it into a file that only its owner can read.
     """
     from tuner.service.auth import hashed, new_token
+    from tuner.service.tables import Act
 
     token = new_token()
     store = _store(runs, database)
     try:
-        store.add_user(check_name(name), hashed(token), admin)
-        store.note("operator", "add user", detail=f"{name}{', admin' if admin else ''}")
+        by = Act("operator", "add user", f"{name}{', admin' if admin else ''}")
+        store.add_user(check_name(name), hashed(token), admin, by=by)
     finally:
         store.close()
     click.echo(f"Token of {name}; it is not shown again:", err=True)
@@ -262,14 +265,14 @@ def list_users_command(runs: Path, database: str | None, format_: str) -> int:
 def revoke_command(name: str, runs: Path, database: str | None) -> int:
     """Make a user's token worthless at once; their searches stay."""
     from search_spaces.model import did_you_mean
+    from tuner.service.tables import Act
 
     store = _store(runs, database)
     try:
         known = [user.name for user in store.users()]
         if name not in known:
             raise UserError(did_you_mean("user", name, known))
-        store.revoke_user(name)
-        store.note("operator", "revoke user", detail=name)
+        store.revoke_user(name, by=Act("operator", "revoke user", name))
     finally:
         store.close()
     click.echo(f"The token of {name} is worthless now.", err=True)

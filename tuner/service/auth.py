@@ -19,7 +19,7 @@ from collections.abc import Callable
 from fastapi import HTTPException, Request, Response
 
 from tuner.service.store import Store
-from tuner.service.tables import JobRow, UserRow
+from tuner.service.tables import Act, JobRow, UserRow
 
 COOKIE = "tuner_session"
 PAGE_HEADER = "X-Tuner"
@@ -127,7 +127,8 @@ class Auth:
             self._failed(request)
             raise _unknown("The token is not known here, or no longer good.")
         session = secrets.token_urlsafe(32)
-        self._store.add_session(hashed(session), user.token_hash, time.time() + SESSION_S)
+        by = Act(user.name, "log in", address=address(request))
+        self._store.add_session(hashed(session), user.token_hash, time.time() + SESSION_S, by=by)
         response.set_cookie(
             COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",

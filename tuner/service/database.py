@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import Engine, create_engine, event, insert, select, text
+from sqlalchemy import Engine, create_engine, event, insert, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -55,6 +55,8 @@ def opened(url: str) -> Engine:
                         id=1, tag=secrets.token_hex(4), schema_version=SCHEMA_VERSION, changes=0
                     )
                 )
+            elif version < SCHEMA_VERSION:  # tables are all that has been added since version 1
+                connection.execute(update(service).values(schema_version=SCHEMA_VERSION))
     except SQLAlchemyError as error:
         engine.dispose()
         raise UserError(f"Cannot open the database {_shown(url)}: {_first(error)}") from error

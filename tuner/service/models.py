@@ -24,6 +24,7 @@ RESUMABLE: tuple[JobState, ...] = ("paused", "stopped", "failed", "finished")
 Wanted = Literal["run", "pause", "stop", "stop_now"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{8,100}$")]
 
 
 class Me(Model):
@@ -88,7 +89,7 @@ class Submission(Model):
     """Of the data set; null for synthetic faces."""
     name: Name | None = None
     """The job's and the run's name; null lets the server choose."""
-    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{8,100}$")]
+    key: Key
     """Chosen by the client once per submission, so that asking twice queues once."""
     priority: int = Field(0, ge=-10, le=10)
     """Higher goes first. Above 0 needs an admin."""
@@ -196,11 +197,13 @@ class Raise(Model):
     more_epochs: int | None = Field(None, ge=1, le=1_000_000_000)
     more_gpu_hours: float | None = Field(None, gt=0, le=100_000)
     more_wall_hours: float | None = Field(None, gt=0, le=100_000)
+    key: Key | None = None
+    """Chosen by the client once per request, so that asking twice adds once."""
 
     @property
     def amounts(self) -> dict[str, Any]:
         """What is added, by the name of its field."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_none=True, exclude={"key"})
 
 
 class Log(Model):

@@ -24,7 +24,7 @@ from search_spaces.model import UserError
 from tuner.service import database, tables
 from tuner.service.database import StoreFull
 from tuner.service.models import HOLDING, OPEN, RESUMABLE, JobState, Raise, Wanted
-from tuner.service.tables import AuditRow, DataSetRow, JobRow, NewJob, UserRow
+from tuner.service.tables import Act, AuditRow, DataSetRow, JobRow, NewJob, UserRow
 
 __all__ = ["Conflict", "Store", "StoreFull"]
 
@@ -119,7 +119,9 @@ class Store:
 
     # Users and page sessions; only hashes (SHA-256, hexadecimal) of what they show are kept.
 
-    def add_user(self, name: str, token_hash: str, admin: bool = False) -> UserRow:
+    def add_user(
+        self, name: str, token_hash: str, admin: bool = False, *, by: Act | None = None
+    ) -> UserRow:
         """Add a user, or give a revoked one a new token.
 
         Raises
@@ -140,6 +142,7 @@ class Store:
                 )
             else:
                 connection.execute(update(users).where(users.c.name == name).values(**asdict(row)))
+            self._note(connection, by)
         return row
 
     def user_of(self, token_hash: str) -> UserRow | None:
@@ -168,7 +171,7 @@ class Store:
         users = tables.users
         return self._first(select(users.c.name).where(users.c.revoked_at.is_(None))) is not None
 
-    def revoke_user(self, name: str) -> bool:
+    def revoke_user(self, name: str, *, by: Act | None = None) -> bool:
         """Make a user's token and page sessions worthless; False if no good one was there."""
         users, sessions = tables.users, tables.sessions
         with self._transaction() as (connection, _):
@@ -178,9 +181,13 @@ class Store:
                 .values(revoked_at=self._clock())
             )
             connection.execute(delete(sessions).where(sessions.c.user_name == name))
+            if done.rowcount > 0:
+                self._note(connection, by)
         return done.rowcount > 0
 
-    def add_session(self, session_hash: str, token_hash: str, expires_at: float) -> None:
+    def add_session(
+        self, session_hash: str, token_hash: str, expires_at: float, *, by: Act | None = None
+    ) -> None:
         """Remember a page session that was opened with a token; forget expired ones."""
         sessions = tables.sessions
         user = self.user_of(token_hash)
@@ -196,6 +203,7 @@ class Store:
                     expires_at=expires_at,
                 )
             )
+            self._note(connection, by)
 
     def session_user(self, session_hash: str) -> UserRow | None:
         """Return whose session it is; None if expired, dropped, or its token was revoked."""
@@ -214,7 +222,13 @@ class Store:
     # Jobs.
 
     def create_job(
-        self, new: NewJob, name: str, chosen: bool, taken: Callable[[str], bool]
+        self,
+        new: NewJob,
+        name: str,
+        chosen: bool,
+        taken: Callable[[str], bool],
+        *,
+        by: Act | None = None,
     ) -> tuple[JobRow, bool]:
         """Queue a job, once for each key of a user; return it, and whether it is new.
 
@@ -227,6 +241,8 @@ class Store:
         chosen : bool
         taken : callable
             Tells of names that are taken though no job has them, such as a run started by hand.
+        by : Act, optional
+            Written to the audit log if the job is new.
 
         Raises
         ------
@@ -265,6 +281,7 @@ class Store:
                     started_at=None, ended_at=None, told=False,
                 )
             )  # fmt: skip
+            self._note(connection, by, id)
             return _must_be(connection, id), True
 
     def job(self, id: str) -> JobRow | None:
@@ -315,11 +332,11 @@ class Store:
         """Return the jobs that hold GPUs or cores, in the order of arrival."""
         return sorted(self.jobs(states=HOLDING, whole=whole), key=lambda job: job.arrival)
 
-    def want(self, id: str, wanted: Wanted) -> JobRow:
+    def want(self, id: str, wanted: Wanted, *, by: Act | None = None) -> JobRow:
         """Write what a user asks of a job: ``pause``, ``stop`` or ``stop_now``.
 
         A job that waits is paused or stopped by that; else the supervisor sees to it. Asking again
-        changes nothing, and stop beats pause.
+        changes nothing and is not written to the audit log again, and stop beats pause.
 
         Raises
         ------
@@ -346,23 +363,27 @@ class Store:
                     f"Job {id} is {job.state}; only a job that is open can be {_PAST[wanted]}."
                 )
             _change(connection, id, number, **changes)
+            self._note(connection, by, id)
             return _must_be(connection, id)
 
-    def resume(self, id: str, more: Raise) -> JobRow:
+    def resume(self, id: str, more: Raise, *, by: Act | None = None) -> JobRow:
         """Queue a job again that was paused or stopped, failed or finished; raise its budget.
 
-        A job that is open is left as it is, so that asking twice queues once. Whether the budget
-        has such a limit is for the caller to check (`tuner.budget.raised`).
+        A key counts once for a job: asked again with it, whatever has become of the job since, this
+        changes nothing. Without one, a job that is open is left as it is if nothing is added.
+        Whether the budget has such a limit is for the caller to check (`tuner.budget.raised`).
 
         Raises
         ------
         Conflict
-            If the job has finished and nothing is added, it is open and something is, there is
-            none, or its user has `MOST_OPEN` others.
+            If the key was used with other amounts, the job has finished and nothing is added, it is
+            open and something is, there is none, or its user has `MOST_OPEN` others.
         """
         with self._transaction() as (connection, number):
             job = _must_be(connection, id)
-            adds = more != Raise()
+            if more.key is not None and not _first_use(connection, id, more.key, more.amounts):
+                return job
+            adds = bool(more.amounts)
             if job.state not in RESUMABLE:
                 if job.state in ("queued", "starting", "running") and not adds:
                     return job
@@ -376,6 +397,7 @@ class Store:
                 fruitless=0, more=_sum(job.more, more).amounts, arrival=number,
                 queued_at=self._clock(), ended_at=None,
             )  # fmt: skip
+            self._note(connection, by, id)
             return _must_be(connection, id)
 
     def set_state(
@@ -401,12 +423,22 @@ class Store:
             )  # fmt: skip
             return _must_be(connection, id) if begun else None
 
-    def set_reason(self, id: str, reason: str | None) -> None:
-        """Write why a job is in its state, if that is not what is there."""
+    def set_reason(self, id: str, reason: str | None, expected: Iterable[JobState]) -> None:
+        """Write why a job is in its state, if it is in an expected one and nothing else is there.
+
+        Parameters
+        ----------
+        id : str
+        reason : str or None
+            Kept as one line.
+        expected : iterable of JobState
+            What the job has moved on to meanwhile has a reason of its own.
+        """
+        expected, line = tuple(expected), _one_line(reason)
         job = self.job(id)
-        if job is not None and job.reason != reason:
+        if job is not None and job.state in expected and job.reason != line:
             with self._transaction() as (connection, number):
-                _change(connection, id, number, reason=reason)
+                _change(connection, id, number, expected, reason=line)
 
     def untold(self) -> list[JobRow]:
         """Return the jobs that have ended without anyone having been told."""
@@ -414,11 +446,12 @@ class Store:
         statement = select(jobs).where(jobs.c.state.in_(ENDED), jobs.c.told.is_(False))
         return [_job(row) for row in self._all(statement.order_by(jobs.c.changed))]
 
-    def set_told(self, id: str) -> None:
-        """Write that a job's end was told."""
+    def set_told(self, id: str, ended_at: float | None) -> None:
+        """Write that a job's end was told, unless it has been resumed since that end."""
         jobs = tables.jobs
+        this_end = (jobs.c.id == id) & (jobs.c.ended_at == ended_at) & jobs.c.state.in_(ENDED)
         with self._transaction(bump=False) as (connection, _):
-            connection.execute(update(jobs).where(jobs.c.id == id).values(told=True))
+            connection.execute(update(jobs).where(this_end).values(told=True))
 
     # Fair share.
 
@@ -440,7 +473,7 @@ class Store:
 
     # Data sets.
 
-    def add_data_set(self, row: DataSetRow) -> bool:
+    def add_data_set(self, row: DataSetRow, *, by: Act | None = None) -> bool:
         """Register a data set; False if it is there under that name already."""
         sets = tables.data_sets
         with self._transaction() as (connection, _):
@@ -448,6 +481,7 @@ class Store:
             if connection.execute(select(sets.c.name).where(here)).first() is not None:
                 return False
             connection.execute(insert(sets).values(**asdict(row)))
+            self._note(connection, by)
             return True
 
     def data_set(self, fingerprint: str, name: str | None = None) -> DataSetRow | None:
@@ -467,17 +501,10 @@ class Store:
 
     # Audit.
 
-    def note(
-        self,
-        user: str,
-        action: str,
-        job: str | None = None,
-        detail: str | None = None,
-        address: str | None = None,
-    ) -> None:
-        """Add to the audit log."""
-        row = AuditRow(self._clock(), user, action, job, detail, address)
-        with self._transaction(bump=False) as (connection, _):
+    def _note(self, connection: Connection, by: Act | None, job: str | None = None) -> None:
+        """Add to the audit log, in the transaction of what was done."""
+        if by is not None:
+            row = AuditRow(self._clock(), by.user, by.action, job, by.detail, by.address)
             connection.execute(insert(tables.audit).values(**asdict(row)))
 
     def audit(self, limit: int = 100) -> list[AuditRow]:
@@ -499,6 +526,25 @@ def _job(row: Row[Any]) -> JobRow:
     values = {"spec": {}, "command": [], **row._mapping}
     values["more"] = Raise.model_validate(values["more"])
     return JobRow(**values)
+
+
+def _first_use(connection: Connection, id: str, key: str, amounts: dict[str, Any]) -> bool:
+    """Remember a key of a job's, or return False if it was used with the same amounts."""
+    raises = tables.raises
+    same_key = (raises.c.job == id) & (raises.c.key == key)
+    there = connection.execute(select(raises.c.amounts).where(same_key)).first()
+    if there is None:
+        connection.execute(insert(raises).values(job=id, key=key, amounts=amounts))
+        return True
+    if there.amounts != amounts:
+        raise Conflict(
+            f"The key {key!r} was used to resume job {id} with other amounts; choose another key."
+        )
+    return False
+
+
+def _one_line(text: str | None) -> str | None:
+    return None if text is None else " ".join(text.split())
 
 
 def _check_room(connection: Connection, user: str) -> None:
@@ -527,6 +573,8 @@ def _change(
     **changes: Any,
 ) -> bool:
     jobs = tables.jobs
+    if "reason" in changes:
+        changes["reason"] = _one_line(changes["reason"])
     statement = update(jobs).where(jobs.c.id == id).values(changed=number, **changes)
     if expected is not None:
         statement = statement.where(jobs.c.state.in_(expected))
@@ -536,8 +584,8 @@ def _change(
 def _sum(first: Raise, second: Raise) -> Raise:
     """Return what two raises add together.
 
-    >>> _sum(Raise(more_trials=2), Raise(more_trials=3, more_gpu_hours=0.5))
-    Raise(more_trials=5, more_epochs=None, more_gpu_hours=0.5, more_wall_hours=None)
+    >>> _sum(Raise(more_trials=2), Raise(more_trials=3, more_gpu_hours=0.5)).amounts
+    {'more_trials': 5, 'more_gpu_hours': 0.5}
     """
     total: dict[str, Any] = first.amounts
     for name, amount in second.amounts.items():

@@ -229,7 +229,7 @@ class Supervisor:
         ]
         for job in waiting:
             if not can_ever_run(job, machine):
-                self._store.set_reason(job.id, _too_large(job, machine))
+                self._store.set_reason(job.id, _too_large(job, machine), [job.state])
         holding, usage = self._store.holding(whole=False), self._store.usage()
         for job in starts(waiting, holding, machine, usage, self._wall()):
             begun = self._store.begin_attempt(job.id, epochs_of(self._settings.run_folder(job.id)))
@@ -240,7 +240,7 @@ class Supervisor:
     def _submit(self, job: JobRow) -> None:
         """Have Ray start a job's process; if that fails, the next step tries again."""
         if _being_written(self._settings.run_folder(job.id)):
-            self._store.set_reason(job.id, "waits for its earlier process to end")
+            self._store.set_reason(job.id, "waits for its earlier process to end", [job.state])
             return
         folder = self._settings.job_folder(job.id)
         try:
@@ -256,7 +256,7 @@ class Supervisor:
         try:
             self._ray.submit(order)
         except RayAway as error:
-            self._store.set_reason(job.id, f"waits for Ray: {error}")
+            self._store.set_reason(job.id, f"waits for Ray: {error}", [job.state])
 
     def _submission(self, job: JobRow) -> str:
         """Return how Ray knows a job's present attempt."""
@@ -287,7 +287,7 @@ class Supervisor:
     def _look_after(self, job: JobRow) -> None:
         ended = self._outcome(job)
         if ended is None and self._away is not None:
-            self._store.set_reason(job.id, f"waits for Ray: {self._away}")
+            self._store.set_reason(job.id, f"waits for Ray: {self._away}", [job.state])
             return
         if ended is None:
             try:
@@ -296,7 +296,7 @@ class Supervisor:
                     self._follow(job, process)
                     return
             except RayAway as error:
-                self._store.set_reason(job.id, f"waits for Ray: {error}")
+                self._store.set_reason(job.id, f"waits for Ray: {error}", [job.state])
                 return
             ended = self._outcome(job)  # it may have been written just before the process ended
         if ended is not None:
@@ -336,7 +336,7 @@ class Supervisor:
                 expected: tuple[JobState, ...] = ("starting", "running")
                 self._store.set_state(job.id, expected, "running", reason=None, started_at=started)
         elif now - self._pending.setdefault(self._submission(job), now) >= PLACE_WAIT_S:
-            self._store.set_reason(job.id, "waits for Ray to give it what others hold")
+            self._store.set_reason(job.id, "waits for Ray to give it what others hold", [job.state])
 
     def _settle(self, job: JobRow, outcome: Outcome) -> None:
         """Write how a job's process said that it ended."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from tuner.service.models import JobState, Raise, Wanted
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in table `service`; a higher one comes from a newer tuner and is refused."""
 
 metadata = MetaData()
@@ -98,6 +98,15 @@ jobs = Table(
     UniqueConstraint("user_name", "key"),
     Index("jobs_state", "state"),
 )
+
+raises = Table(
+    "raises",
+    metadata,
+    Column("job", String(120), primary_key=True),
+    Column("key", String(100), primary_key=True),
+    Column("amounts", JSON, nullable=False),
+)
+"""What a job was resumed with under which of its user's keys: each counts once."""
 
 usage = Table(
     "usage",
@@ -211,6 +220,16 @@ class DataSetRow:
     channels: int
     added_by: str
     added_at: float
+
+
+@dataclass(frozen=True)
+class Act:
+    """Who does something and what, for the audit log; written with what it does, or not at all."""
+
+    user: str
+    action: str
+    detail: str | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True)

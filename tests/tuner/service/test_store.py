@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from search_spaces.model import UserError
 from tuner.service import tables
 from tuner.service.models import Raise
 from tuner.service.store import HALF_LIFE_S, Conflict, Store
-from tuner.service.tables import DataSetRow, NewJob
+from tuner.service.tables import Act, AuditRow, DataSetRow, NewJob
 
 
 class Clock:
@@ -175,11 +176,10 @@ def test_changes_tell_which_jobs_to_look_at_again(store: Store) -> None:
     store.create_job(new(key="key-2nd-"), "b", True, free)
     seen = store.changes()
     assert store.jobs(changed_after=seen) == []
-    store.set_reason("a", "waits")
+    store.set_reason("a", "waits", ["queued"])
     assert [job.id for job in store.jobs(changed_after=seen)] == ["a"]
     seen = store.changes()
-    store.set_reason("a", "waits")  # no change
-    store.note("ann", "look", "a")
+    store.set_reason("a", "waits", ["queued"])  # no change
     store.charge({"ann": 1.0}, 1.0)
     assert store.changes() == seen
 
@@ -222,7 +222,7 @@ def test_usage_fades_by_half_in_a_day_of_the_services_own_time(store: Store, clo
     assert store.usage() == pytest.approx({"ann": 50.0, "bob": 30.0})
 
 
-def test_data_sets_and_the_audit_log_come_back_as_they_went_in(store: Store) -> None:
+def test_data_sets_come_back_as_they_went_in(store: Store) -> None:
     row = DataSetRow("f" * 64, "fer", {"train": 3}, ["a", "b"], 48, 1, "ann", 5.0)
     assert store.add_data_set(row)
     assert not store.add_data_set(row)
@@ -231,9 +231,126 @@ def test_data_sets_and_the_audit_log_come_back_as_they_went_in(store: Store) -> 
     assert store.data_set("f" * 64, "fer2") == replace(row, name="fer2", added_at=6.0)
     assert store.data_set("e" * 64) is None
     assert [one.name for one in store.data_sets()] == ["fer", "fer2"]
-    for number in range(3):
-        store.note("ann", "submit", f"job-{number}", address="127.0.0.1")
-    assert [row.job for row in store.audit(2)] == ["job-2", "job-1"]
+
+
+def test_the_audit_log_has_what_was_done_once_and_nothing_that_was_refused(
+    store: Store, clock: Clock
+) -> None:
+    act = Act("ann", "act", "detail", "127.0.0.1")
+    data = DataSetRow("f" * 64, "fer", {"train": 3}, ["a", "b"], 48, 1, "ann", 5.0)
+    more = Raise(more_trials=1, key="raise-01")
+
+    def twice(act: Callable[[], object]) -> None:
+        before = len(store.audit())
+        for _ in range(2):
+            act()
+        assert len(store.audit()) == before + 1
+
+    twice(lambda: store.create_job(new(), "it", True, free, by=act))
+    assert store.audit() == [AuditRow(clock.now_s, "ann", "act", "it", "detail", "127.0.0.1")]
+    twice(lambda: store.want("it", "stop", by=act))
+    twice(lambda: store.resume("it", more, by=act))
+    twice(lambda: store.add_data_set(data, by=act))
+    store.add_user("ann", "1" * 64, by=act)
+    twice(lambda: store.revoke_user("ann", by=act))
+    store.add_user("ann", "1" * 64, by=act)
+    store.add_session("s" * 64, "1" * 64, clock.now_s + 10, by=act)
+    count = len(store.audit())
+    for refused in (
+        lambda: store.create_job(new(content="b" * 64), "it", True, free, by=act),
+        lambda: store.resume("it", Raise(more_trials=1), by=act),
+        lambda: store.want("none", "stop", by=act),
+        lambda: store.add_user("ann", "2" * 64, by=act),
+    ):
+        with pytest.raises(Conflict):
+            refused()
+    assert len(store.audit()) == count
+    assert len(store.audit(2)) == 2
+
+
+def test_what_cannot_be_noted_is_not_done(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.create_job(new(), "it", True, free)
+
+    def fails(*_: object) -> None:
+        raise UserError("the disk fails")
+
+    monkeypatch.setattr(store, "_note", fails)
+    act = Act("ann", "act")
+    data = DataSetRow("f" * 64, "fer", {"train": 3}, ["a", "b"], 48, 1, "ann", 5.0)
+    for asked in (
+        lambda: store.create_job(new(key="key-other"), "other", True, free, by=act),
+        lambda: store.want("it", "stop", by=act),
+        lambda: store.add_data_set(data, by=act),
+        lambda: store.add_user("ann", "1" * 64, by=act),
+    ):
+        with pytest.raises(UserError, match="the disk fails"):
+            asked()
+    assert [(job.id, job.state) for job in store.jobs()] == [("it", "queued")]
+    assert not store.data_sets()
+    assert not store.users()
+
+
+def test_a_reason_is_one_line_and_written_only_in_the_states_it_is_meant_for(store: Store) -> None:
+    store.create_job(new(), "it", True, free)
+    store.set_reason("it", "waits\n for\tRay ", ["queued"])
+    job = store.job("it")
+    assert job is not None and job.reason == "waits for Ray"
+    store.set_reason("it", "late", ["starting", "running"])
+    assert store.job("it") == job
+    store.set_state("it", ["queued"], "failed", reason="Traceback:\n  it broke")
+    job = store.job("it")
+    assert job is not None and job.reason == "Traceback: it broke"
+
+
+def test_a_raise_counts_once_for_its_key_whatever_has_become_of_the_job(store: Store) -> None:
+    store.create_job(new(), "it", True, free)
+    store.create_job(new(key="key-2nd-"), "other", True, free)
+    more = Raise(more_trials=2, key="raise-01")
+    for id in ("it", "other"):
+        store.set_state(id, ["queued"], "finished")
+    first = store.resume("it", more)
+    assert (first.state, first.more) == ("queued", Raise(more_trials=2))
+    for state in ("running", "finished", "failed", "paused", "pausing"):
+        store.set_state("it", [first.state], state)
+        seen = store.job("it")
+        assert store.resume("it", more) == seen
+        assert seen is not None
+        first = seen
+    with pytest.raises(Conflict, match="other amounts"):
+        store.resume("it", Raise(more_trials=3, key="raise-01"))
+    assert store.resume("other", more).more == Raise(more_trials=2)  # a key is its job's own
+    store.set_state("it", ["pausing"], "paused")
+    assert store.resume("it", Raise(more_trials=1, key="raise-02")).more == Raise(more_trials=3)
+
+
+def test_a_raise_that_was_refused_leaves_its_key_unused(store: Store) -> None:
+    store.create_job(new(), "it", True, free)
+    more = Raise(more_trials=2, key="raise-01")
+    with pytest.raises(Conflict, match="it is queued"):
+        store.resume("it", more)
+    store.set_state("it", ["queued"], "finished")
+    assert store.resume("it", more).more == Raise(more_trials=2)
+
+
+def test_a_database_of_the_first_version_is_brought_up_with_all_that_it_holds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "service.db"
+    store = Store(f"sqlite:///{path}")
+    tag = store.tag
+    store.create_job(new(), "it", True, free)
+    store.set_state("it", ["queued"], "finished")
+    store.close()
+    with sqlite3.connect(path) as connection:  # all in which the first version differs
+        connection.execute("DROP TABLE raises")
+        connection.execute("UPDATE service SET schema_version = 1")
+    for _ in range(2):
+        store = Store(f"sqlite:///{path}")
+        assert store.tag == tag
+        assert store.resume("it", Raise(more_trials=2, key="raise-01")).more.more_trials == 2
+        store.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT schema_version FROM service").fetchall() == [(2,)]
 
 
 def test_ends_are_told_once(store: Store) -> None:
@@ -241,7 +358,7 @@ def test_ends_are_told_once(store: Store) -> None:
         store.create_job(new(key=f"key-0000{number}"), state, True, free)
         store.set_state(state, ("queued",), state)  # type: ignore[arg-type]
     assert [job.id for job in store.untold()] == ["finished", "failed"]
-    store.set_told("finished")
+    store.set_told("finished", None)
     assert [job.id for job in store.untold()] == ["failed"]
 
 

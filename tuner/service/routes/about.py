@@ -10,7 +10,6 @@ from pydantic import Field
 from search_spaces.model import Model
 from search_spaces.space import known_spaces
 from tuner import provenance
-from tuner.service.auth import address
 from tuner.service.models import AuditRow, Draft, Drafted, Me, Server
 from tuner.service.state import CallerDep, ServiceDep
 from tuner.service.submission import drafted
@@ -76,8 +75,7 @@ def specs(draft: Draft, user: CallerDep) -> Drafted:
 @open_router.post("/session", status_code=204)
 def log_in(body: LogIn, request: Request, response: Response, service: ServiceDep) -> None:
     """Exchange a token for a session's cookie."""
-    user = service.auth.log_in(request, response, body.token)
-    service.store.note(user.name, "log in", address=address(request))
+    service.auth.log_in(request, response, body.token)
 
 
 @router.delete("/session", status_code=204)

@@ -21,7 +21,7 @@ from tuner.service.limits import REPORT_POLICY
 from tuner.service.models import Comparison, DataSet, Fingerprint, Name
 from tuner.service.routes.jobs import Id
 from tuner.service.state import CallerDep, Service, ServiceDep, has_record
-from tuner.service.tables import DataSetRow, UserRow
+from tuner.service.tables import Act, DataSetRow, UserRow
 from tuner.service.uploads import received
 
 router = APIRouter(tags=["files"])
@@ -66,12 +66,8 @@ async def put_data_set(
             async for chunk in request.stream():
                 await asyncio.to_thread(file.write, chunk)
         row = await asyncio.to_thread(received, tar, fingerprint, name, user.name, service.settings)
-    new = await asyncio.to_thread(service.store.add_data_set, row)
-    if new:
-        detail = f"{name} {fingerprint[:12]}"
-        await asyncio.to_thread(
-            service.store.note, user.name, "data set", None, detail, address(request)
-        )
+    by = Act(user.name, "data set", f"{name} {fingerprint[:12]}", address(request))
+    new = await asyncio.to_thread(service.store.add_data_set, row, by=by)
     response.status_code = 201 if new else 200
     return _told(row)
 

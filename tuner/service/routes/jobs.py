@@ -25,7 +25,7 @@ from tuner.service.models import (
 from tuner.service.state import CallerDep, Service, ServiceDep, checked_raise
 from tuner.service.store import Conflict
 from tuner.service.submission import content_of
-from tuner.service.tables import JobRow, UserRow
+from tuner.service.tables import Act, UserRow
 from tuner.service.views import MOST_LOG_BYTES, log_part
 
 router = APIRouter(tags=["jobs"])
@@ -51,10 +51,11 @@ def submit(
         response.status_code = 200
         return service.told(before)
     found = service.accepted(submission, user)
-    row, new = service.store.create_job(found.new, found.name, found.chosen, service.taken)
+    job = found.new
+    detail = f"{job.kind} {job.digest[:12]}, {job.gpus:g} GPUs, {job.cpus} cores"
+    by = Act(user.name, "submit", detail, address(request))
+    row, new = service.store.create_job(job, found.name, found.chosen, service.taken, by=by)
     if new:
-        detail = f"{row.kind} {row.digest[:12]}, {row.gpus:g} GPUs, {row.cpus} cores"
-        service.store.note(user.name, "submit", row.id, detail, address(request))
         service.conductor.wake()
     else:
         response.status_code = 200
@@ -126,9 +127,11 @@ def resume(
 ) -> Job:
     """Queue a job again that was paused or has ended, perhaps with a larger budget."""
     row = service.job(user, id)
-    row = service.store.resume(id, checked_raise(row, more))
     detail = json.dumps(more.amounts) if more.amounts else None
-    return _noted(row, "resume", detail, user, service, request)
+    by = Act(user.name, "resume", detail, address(request))
+    row = service.store.resume(id, checked_raise(row, more), by=by)
+    service.conductor.wake()
+    return service.told(row)
 
 
 @router.get("/jobs/{id}/log")
@@ -162,18 +165,7 @@ def curves(
 
 def _asked(id: str, wanted: Wanted, user: UserRow, service: Service, request: Request) -> Job:
     service.job(user, id)
-    row = service.store.want(id, wanted)
-    return _noted(row, wanted.replace("_", " "), None, user, service, request)
-
-
-def _noted(
-    row: JobRow,
-    action: str,
-    detail: str | None,
-    user: UserRow,
-    service: Service,
-    request: Request,
-) -> Job:
-    service.store.note(user.name, action, row.id, detail, address(request))
+    by = Act(user.name, wanted.replace("_", " "), address=address(request))
+    row = service.store.want(id, wanted, by=by)
     service.conductor.wake()
     return service.told(row)
