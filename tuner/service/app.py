@@ -45,7 +45,7 @@ class Health(Model):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error} for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
+    status: {"model": Error} for status in (400, 401, 403, 404, 408, 409, 413, 422, 429, 503, 507)
 }
 
 

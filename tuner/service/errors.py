@@ -11,10 +11,13 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from search_spaces.model import UserError, shown
 from tuner.record import RecordFull
+from tuner.service.disk import FULL, NoRoom, is_full
 from tuner.service.store import Conflict, StoreFull
 
 LOG = logging.getLogger("tuner.service")
@@ -26,6 +29,7 @@ WORDS = {
 """What is said instead of Starlette's two words."""
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Conflict, 409),
+    (NoRoom, 507),
     (StoreFull, 503),
     (RecordFull, 503),
     (UserError, 422),
@@ -51,6 +55,14 @@ def told(error: Exception) -> Response:
     for kind, status in STATUS:
         if isinstance(error, kind):
             return error_answer(status, str(error))
+    if is_full(error):
+        return error_answer(503, FULL)
+    if isinstance(error, ClientDisconnect):  # which nobody hears
+        return error_answer(400, "The body ended early.")
+    if isinstance(error, PoolTimeout):
+        LOG.warning("The database's connections were all in use for too long.")
+        text = "The server has too much to do now; try again later."
+        return error_answer(503, text, {"Retry-After": "5"})
     if isinstance(error, OperationalError | sqlite3.OperationalError):
         LOG.error("The database failed", exc_info=error)
         return error_answer(503, "The server's database cannot be used now; try again later.")
@@ -66,7 +78,7 @@ def handle_errors(app: FastAPI) -> None:
 
     for kind in (
         StarletteHTTPException, HTTPException, RequestValidationError, UserError,
-        OperationalError, sqlite3.OperationalError,
+        OperationalError, sqlite3.OperationalError, PoolTimeout, ClientDisconnect, OSError,
     ):  # fmt: skip
         app.add_exception_handler(kind, handler)
 

@@ -23,11 +23,16 @@ from tuner.service.store import Store
 from tuner.service.submission import Accepted, accepted
 from tuner.service.tables import DataSetRow, JobRow, UserRow
 from tuner.service.views import Progresses
+from tuner.service.workers import Workers
 from tuner.spec_sections import BudgetConfig
 
 CHECKED_AT_ONCE = 2
 """Submissions; checking one takes up to a second of a core."""
 CHECK_WAIT_S = 10.0
+UPLOADS = 4
+"""Data sets that are received at once, one of each user."""
+ARCHIVES_OF_USER, ARCHIVES = 2, 12
+"""Archives that are asked for at once; one is packed at a time."""
 
 
 class Conductor(Protocol):
@@ -53,6 +58,8 @@ class Service:
         self.auth = Auth(store)
         self.progresses = Progresses()
         self.reports = Reports(settings)
+        self.uploads = Workers("uploads", threads=UPLOADS, of_user=1, in_all=UPLOADS)
+        self.archives = Workers("archives", threads=1, of_user=ARCHIVES_OF_USER, in_all=ARCHIVES)
         self._checking = threading.BoundedSemaphore(CHECKED_AT_ONCE)
         self._last_capacity: models.Capacity | None = None
         self.board = Board(
@@ -199,7 +206,10 @@ def caller(
     request: Request,
     service: Annotated[Service, Depends(service)],
     _bearer: Annotated[object, Security(HTTPBearer(auto_error=False, description="A token."))],
-    _cookie: Annotated[object, Security(APIKeyCookie(name=COOKIE, auto_error=False))],
+    _cookie: Annotated[
+        object,
+        Security(APIKeyCookie(name=f"{COOKIE}_TAG", description="A page's.", auto_error=False)),
+    ],
 ) -> UserRow:
     """Return who calls; the parameters are there for the API's description."""
     return service.auth.caller(request)

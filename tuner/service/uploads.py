@@ -21,6 +21,7 @@ from search_spaces.model import UserError
 from trainables.data.packed import PackedData, fingerprint_of
 from trainables.data.source import SYNTHETIC, describe
 from trainables.state_files import sync_folder
+from tuner.service.disk import FULL, check_room, is_full
 from tuner.service.settings import Settings
 from tuner.service.store import StoreFull
 from tuner.service.submission import is_text
@@ -69,10 +70,11 @@ def received(tar: Path, fingerprint: str, name: str, user: str, settings: Settin
     ------
     UserError
         If it is anything else.
-    StoreFull
+    NoRoom, StoreFull
         If the disk is full.
     """
     with _made(settings) as folder:
+        check_room(folder, tar.stat().st_size, "This data set")
         try:
             _unpack(tar, folder)
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
@@ -114,8 +116,8 @@ class _made:  # noqa: N801 - used like a function
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull("The server's disk is full; free space there, then try again.")
+        if is_full(error):
+            raise StoreFull(FULL)
 
 
 def _unpack(tar: Path, folder: Path) -> None:
@@ -193,7 +195,12 @@ def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Sett
             with (folder / file).open("rb") as written:
                 os.fsync(written.fileno())
         folder.chmod(0o755)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # another has put the same pixels there meanwhile
         sync_folder(target.parent)
     return DataSetRow(
         fingerprint=fingerprint,

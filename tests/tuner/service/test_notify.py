@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.tuner.made_runs import make_run
-from tests.tuner.service.test_store import Clock, free, new
+from tests.tuner.service.stores import Clock, free, new
 from tuner.service.models import Raise
 from tuner.service.notify import FIRST_RETRY_S, TRIES, Notifier
 from tuner.service.settings import Settings

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
+import socket
 import tarfile
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 
+from tests.browser import eventually
 from tests.tuner.service.serving import Serving
 from tests.tuner.service.test_api import refused
+from tests.tuner.service.test_events import served
 from trainables.config import DataConfig
 from trainables.data.packed import PackedData, fingerprint_of
 from trainables.data.source import prepare
-from tuner.service import uploads
+from tuner.service import disk, uploads
 from tuner.service.app import create_app
+from tuner.service.routes import files as routes
 from tuner.service.uploads import FILES, adopt
 
 
@@ -283,3 +292,119 @@ def test_equal_pixels_are_on_the_disk_once(serving: Serving, packed: PackedData)
         for name in ("one", "two")
     ]
     assert files[0].samefile(files[1])
+
+
+# ---- several at once, broken off, and where there is no room
+
+
+def send_head(url: str, serving: Serving, path: str, user: str, length: int) -> socket.socket:
+    """Begin to send a data set over a connection of its own."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    head = (
+        f"PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {serving.tokens[user]}\r\n"
+        f"Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection
+
+
+def answer_of(connection: socket.socket) -> str:
+    with connection, connection.makefile("rb") as answer:
+        return answer.read().decode()
+
+
+def test_equal_sets_sent_at_once_both_succeed(
+    serving: Serving, packed: PackedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, share = threading.Barrier(2, timeout=60), uploads._share
+
+    def together(folder: Path, parent: Path) -> None:
+        share(folder, parent)
+        both.wait()  # either has seen that the other's is not there
+
+    monkeypatch.setattr(uploads, "_share", together)
+    path, body = f"/api/v1/datasets/{packed.fingerprint}/faces.zip", tar_of(packed.folder)
+    with served(serving) as url, ThreadPoolExecutor(2) as threads:
+
+        def send(user: str) -> int:
+            token = {"Authorization": f"Bearer {serving.tokens[user]}"}
+            return httpx.put(url + path, content=body, headers=token, timeout=60).status_code
+
+        assert sorted(threads.map(send, ("alice", "bob"))) == [200, 201]
+    assert len(serving.store.data_sets()) == 1
+    kept = serving.settings.data_folder(packed.fingerprint, "faces.zip")
+    assert sorted(left_behind(serving)) == sorted(
+        map(str, [kept.parent, kept, *(kept / file for file in FILES)])
+    )
+
+
+def test_a_user_sends_one_set_at_a_time(serving: Serving, packed: PackedData) -> None:
+    path, body = f"/api/v1/datasets/{packed.fingerprint}/faces.zip", tar_of(packed.folder)
+    with served(serving) as url:
+        first = send_head(url, serving, path, "alice", len(body))
+        assert eventually(lambda: len(left_behind(serving)) == 1)
+        second = send_head(url, serving, path + "-again", "alice", len(body))
+        assert " 429 " in answer_of(second).splitlines()[0]
+        other = send_head(url, serving, path, "bob", len(body))
+        other.sendall(body)
+        assert " 201 " in answer_of(other).splitlines()[0]
+        first.sendall(body)
+        assert " 200 " in answer_of(first).splitlines()[0]
+        third = send_head(url, serving, path + "-again", "alice", len(body))
+        third.sendall(body)
+        assert " 201 " in answer_of(third).splitlines()[0]
+
+
+def test_a_client_that_hangs_up_leaves_nothing_and_no_word_of_trouble(
+    serving: Serving, packed: PackedData, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, body = f"/api/v1/datasets/{packed.fingerprint}/faces.zip", tar_of(packed.folder)
+    with served(serving) as url:
+        connection = send_head(url, serving, path, "alice", len(body))
+        connection.sendall(body[:3000])
+        assert eventually(lambda: len(left_behind(serving)) == 1)
+        connection.close()
+        assert eventually(lambda: left_behind(serving) == [])
+        again = send_head(url, serving, path, "alice", len(body))
+        again.sendall(body)
+        assert " 201 " in answer_of(again).splitlines()[0]
+    assert [one for one in caplog.records if one.levelname not in ("INFO", "DEBUG")] == []
+
+
+def test_a_client_that_sends_nothing_more_is_given_up(
+    serving: Serving, packed: PackedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "IDLE_S", 0.3)
+    path = f"/api/v1/datasets/{packed.fingerprint}/faces.zip"
+    with served(serving) as url:
+        assert " 408 " in answer_of(send_head(url, serving, path, "alice", 50_000)).splitlines()[0]
+    assert left_behind(serving) == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_what_there_is_no_room_for_is_refused(
+    serving: Serving, packed: PackedData, monkeypatch: pytest.MonkeyPatch, announced: bool
+) -> None:
+    body = tar_of(packed.folder)
+    free = disk.RESERVE_BYTES + len(body) - 1
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(routes, "CHECK_ROOM_EVERY", 1000)
+    chunks = (body[at : at + 1000] for at in range(0, len(body), 1000))
+    path = f"/api/v1/datasets/{packed.fingerprint}/x"
+    line = refused(serving.client().put(path, content=body if announced else chunks), 507)
+    assert "free space" in line
+    assert left_behind(serving) == []
+
+
+@pytest.mark.parametrize("where", ["tempfile.NamedTemporaryFile", "received", "_receive"])
+def test_a_disk_that_is_full_at_any_moment_is_told(
+    serving: Serving, packed: PackedData, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"tuner.service.routes.files.{where}", full)
+    assert "full" in refused(put(serving, tar_of(packed.folder), packed.fingerprint), 503)
+    monkeypatch.undo()
+    assert put(serving, tar_of(packed.folder), packed.fingerprint).status_code == 201

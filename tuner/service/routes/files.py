@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Path as InPath
@@ -17,17 +17,23 @@ from starlette.background import BackgroundTask
 from search_spaces.model import Model
 from tuner.service.archive import write_archive
 from tuner.service.auth import address
+from tuner.service.disk import check_room
 from tuner.service.limits import REPORT_POLICY
 from tuner.service.models import Comparison, DataSet, Fingerprint, Name
 from tuner.service.routes.jobs import Id
 from tuner.service.state import CallerDep, Service, ServiceDep, has_record
 from tuner.service.tables import Act, DataSetRow, UserRow
 from tuner.service.uploads import received
+from tuner.service.workers import Workers
 
 router = APIRouter(tags=["files"])
 
 SEPARATOR = ","
 """Between the jobs of a comparison, whose names together are its name."""
+IDLE_S = 60.0
+"""Of an upload of which nothing arrives for so long, nothing more is expected."""
+CHECK_ROOM_EVERY = 64 * 2**20
+"""Bytes of an upload."""
 
 
 class Link(Model):
@@ -61,11 +67,10 @@ async def put_data_set(
     if there is not None:
         response.status_code = 200
         return _told(there)
-    async with _temporary(service) as tar:
-        with tar.open("wb") as file:
-            async for chunk in request.stream():
-                await asyncio.to_thread(file.write, chunk)
-        row = await asyncio.to_thread(received, tar, fingerprint, name, user.name, service.settings)
+    uploads = service.uploads
+    with uploads.place(user.name), _temporary(service) as tar:
+        await _receive(request, tar, uploads)
+        row = await uploads.do(received, tar, fingerprint, name, user.name, service.settings)
     by = Act(user.name, "data set", f"{name} {fingerprint[:12]}", address(request))
     new = await asyncio.to_thread(service.store.add_data_set, row, by=by)
     response.status_code = 201 if new else 200
@@ -78,14 +83,10 @@ async def archive(id: Id, user: CallerDep, service: ServiceDep) -> FileResponse:
     row = await asyncio.to_thread(service.job, user, id)
     folder = service.settings.run_folder(row.id)
     _must_have_record(row.id, folder)
-    async with _temporary(service, keep=True) as target:
-        await asyncio.to_thread(write_archive, folder, service.settings.log_file(row.id), target)
-    return FileResponse(
-        target,
-        media_type="application/gzip",
-        filename=f"{row.id}.tar.gz",
-        background=BackgroundTask(target.unlink, missing_ok=True),
-    )
+    log = service.settings.log_file(row.id)
+    with service.archives.place(user.name), _temporary(service, keep=True) as target:
+        await service.archives.do(write_archive, folder, log, target)
+    return _sent(target, media_type="application/gzip", filename=f"{row.id}.tar.gz")
 
 
 @router.get("/jobs/{id}/report", response_class=FileResponse)
@@ -118,10 +119,38 @@ async def _report(ids: list[str], user: UserRow, service: Service) -> FileRespon
     for row in rows:
         _must_have_record(row.id, service.settings.run_folder(row.id))
     records = [folder for row in rows for folder in service.folders(row)]
-    path = await service.reports.html([row.id for row in rows], records)
-    return FileResponse(
-        path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY}
-    )
+    with _temporary(service, keep=True) as target:
+        target.unlink()
+        await service.reports.html(user.name, [row.id for row in rows], records, target)
+    headers = {"Content-Security-Policy": REPORT_POLICY}
+    return _sent(target, media_type="text/html", headers=headers)
+
+
+async def _receive(request: Request, tar: Path, uploads: Workers) -> None:
+    """Write a request's body to a file, if there is and stays room for it and for its contents."""
+    announced = request.headers.get("content-length", "")
+    check_room(tar.parent, 2 * int(announced) if announced.isdecimal() else 0, "This data set")
+    size, next_check = 0, CHECK_ROOM_EVERY
+    chunks = request.stream()
+    with tar.open("wb") as file:
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise HTTPException(408, f"Nothing more came for {IDLE_S:g} s.") from None
+            if chunk is None:
+                return
+            await uploads.do(file.write, chunk)
+            size += len(chunk)
+            if size >= next_check:
+                check_room(tar.parent, size, "This data set")
+                next_check = size + CHECK_ROOM_EVERY
+
+
+def _sent(file: Path, **how: Any) -> FileResponse:
+    """Return an answer that sends a file and then removes it."""
+    return FileResponse(file, background=BackgroundTask(file.unlink, missing_ok=True), **how)
 
 
 def _must_have_record(id: str, folder: Path) -> None:
@@ -129,8 +158,8 @@ def _must_have_record(id: str, folder: Path) -> None:
         raise HTTPException(409, f"Job {id} has no record yet: it has not begun to train.")
 
 
-@asynccontextmanager
-async def _temporary(service: Service, keep: bool = False) -> AsyncIterator[Path]:
+@contextmanager
+def _temporary(service: Service, keep: bool = False) -> Iterator[Path]:
     """Yield the path of a temporary file; it is removed after, or if anything fails."""
     service.settings.temporary.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=service.settings.temporary, delete=False) as file:
