@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from search_spaces.model import UserError
+from trainables.state_files import beside
 
 ResultT = TypeVar("ResultT")
 SCHEME = "s3://"
@@ -116,11 +117,13 @@ class ObjectStore:
 
     def take(self, name: str, target: Path) -> bool:
         """Bring an object to a file, whole or not at all; return False if there is none."""
-        unfinished = target.with_name(f"{target.name}.{os.getpid()}.new")
+        unfinished = beside(target)
 
         def download(files: Any, base: str) -> None:
             with files.open_input_stream(f"{base}/{name}") as stream, unfinished.open("wb") as file:
                 shutil.copyfileobj(stream, file, CHUNK_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
 
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -155,6 +158,21 @@ class ObjectStore:
 
         self._ask(f"remove {name}", delete)
 
+    def move(self, name: str, new: str) -> None:
+        """Give an object another name, replacing at once what had it; nothing is sent again.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such object.
+        """
+
+        def copy(files: Any, base: str) -> None:
+            files.copy_file(f"{base}/{name}", f"{base}/{new}")
+
+        self._ask(f"move {name}", copy)
+        self.remove(name)
+
     def names(self) -> list[str]:
         """Return the names of all objects, sorted."""
 
@@ -185,6 +203,8 @@ class ObjectStore:
             except FileNotFoundError:
                 raise
             except OSError as error:  # all that AWS's library says
+                if "NO_SUCH_KEY" in str(error):
+                    raise FileNotFoundError(str(error)) from error
                 hopeless = any(word in str(error) for word in HOPELESS)
                 if error.errno is not None or hopeless or time.monotonic() + wait_s > give_up:
                     if error.errno is not None:  # this machine's own disk

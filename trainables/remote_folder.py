@@ -1,8 +1,8 @@
 """A trial's folder on a machine that shares no disk with others: scratch, copied to a store.
 
 The trial trains in a scratch folder. What must survive the machine is put into the object store
-after every epoch, before the epoch is reported, the best weights before the state that goes with
-them; whoever takes the trial over brings both from there.
+after every epoch, before the epoch is reported; whoever takes the trial over brings it from there.
+As in a folder, new best weights wait under a name of their own for the state that names them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from trainables.object_store import ObjectStore
-from trainables.state_files import BEST, STATE
+from trainables.state_files import BEST, NEXT, STATE, digest_of_file
 
 _SCRATCH = re.compile(r"tuner-trial-(\d+)-")
 
@@ -40,22 +40,32 @@ class RemoteFolder:
         self._store = ObjectStore(uri)
         self.folder = Path(tempfile.mkdtemp(prefix=f"tuner-trial-{os.getpid()}-"))
         self._kept: str | None = None
+        self._waiting: str | None = None
 
     def bring(self) -> None:
         """Bring what the store holds of the trial, if anything."""
         for name in (STATE, BEST):
             self._store.take(name, self.folder / name)
+        if self._store.take(NEXT, self.folder / NEXT):
+            self._waiting = digest_of_file(self.folder / NEXT)
 
     def holds(self, best_digest: str | None) -> None:
-        """Note that the store's best weights are those of the state that was brought."""
-        self._kept = best_digest
+        """Note which best weights the state has that was brought; settle those that wait there."""
+        if self._waiting is not None and self._waiting == best_digest:
+            self._store.move(NEXT, BEST)
+        elif self._waiting is not None:
+            self._store.remove(NEXT)
+        self._kept, self._waiting = best_digest, None
 
     def keep(self, best_digest: str | None) -> None:
         """Put the trial's state into the store, and its best weights where they are new there."""
-        if best_digest is not None and best_digest != self._kept:
-            self._store.put(BEST, self.folder / BEST)
-            self._kept = best_digest
+        new = best_digest is not None and best_digest != self._kept
+        if new:
+            self._store.put(NEXT, self.folder / BEST)
         self._store.put(STATE, self.folder / STATE)
+        if new:
+            self._store.move(NEXT, BEST)
+            self._kept = best_digest
 
     def close(self) -> None:
         """Remove the scratch folder; the copy stays."""

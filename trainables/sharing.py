@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainables.sharing_plan import TrunkPlan
 from trainables.state import CheckpointMismatch, CorruptCheckpoint, read_payload
-from trainables.state_files import BEST
+from trainables.state_files import NEXT
 from trainables.train import Trial
 from trainables.trunks import TrunkStore
 
@@ -103,7 +103,7 @@ class TrunkUser:
 
     def _fork(self, key: str) -> bool:
         """Continue from a published state; return False, discarding it, if it is of no use."""
-        taken = self._folder / f"{BEST}.taken"
+        taken = self._folder / NEXT  # they become the best ones with the state, in `save`
         try:
             state = read_payload(self._store.path(key))
             if state["best"] is not None and not self._store.take_best(state["best"], taken):
@@ -115,8 +115,6 @@ class TrunkUser:
             self._store.discard(key)
             taken.unlink(missing_ok=True)
             return False
-        if state["best"] is not None:
-            taken.replace(self._folder / BEST)
         return True
 
     def _epoch_s(self) -> float:

@@ -9,6 +9,7 @@ damaged.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from search_spaces.model import UserError
-from trainables.state_files import BEST, PREVIOUS, STATE, durable, sync_folder
+from trainables.state_files import NEXT, PREVIOUS, STATE, durable, sync_folder
 
 FORMAT = 1
 """Version of the header and of the payload's fields."""
@@ -42,7 +43,8 @@ def write_state(folder: Path, payload: dict[str, Any]) -> None:
     Parameters
     ----------
     folder : Path
-        Created if need be. One process at a time may write to it.
+        Created if need be. A process that was given up for dead may still write to it: what two
+        write at once is one's or the other's, whole.
     payload : dict
         Tensors, numbers, text and containers of them.
     """
@@ -51,7 +53,8 @@ def write_state(folder: Path, payload: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = durable(folder / STATE, header + body)
     if (folder / STATE).exists():
-        (folder / STATE).replace(folder / PREVIOUS)
+        with contextlib.suppress(FileNotFoundError):  # another writer was faster
+            (folder / STATE).replace(folder / PREVIOUS)
     temporary.replace(folder / STATE)
     sync_folder(folder)
 
@@ -89,7 +92,9 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def write_weights(folder: Path, state_dict: dict[str, Any]) -> str:
-    """Write `best.pt`, atomically: a state dict for `torch.load(…, weights_only=True)`.
+    """Write best weights that wait for their state: a state dict for `torch.load`.
+
+    `settle_best` makes them `best.pt` once the state that names them is on the disk.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def write_weights(folder: Path, state_dict: dict[str, Any]) -> str:
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = _serialised(state_dict)
-    durable(folder / BEST, content).replace(folder / BEST)
+    durable(folder / NEXT, content).replace(folder / NEXT)
     sync_folder(folder)
     return hashlib.sha256(content).hexdigest()
 

@@ -31,6 +31,7 @@ from trainables.rig import Trained
 from trainables.rig_pool import give_back, lease
 from trainables.rows import EpochRow
 from trainables.state import FORMAT, CheckpointMismatch, read_state, write_state, write_weights
+from trainables.state_files import settle_best
 
 
 class Trial:
@@ -168,7 +169,10 @@ class Trial:
         return row
 
     def save(self, folder: Path) -> None:
-        """Make this the state in `folder`; call it after any epoch."""
+        """Make this the state in `folder`, and the weights of its best epoch `best.pt`.
+
+        Call it after any epoch.
+        """
         write_state(
             folder,
             {
@@ -182,6 +186,7 @@ class Trial:
                 **self._rig.state(),
             },
         )
+        settle_best(folder, self._best_digest)
 
     def load(self, folder: Path) -> bool:
         """Take over the state in `folder`; return False, changing nothing, if there is none.
@@ -195,6 +200,7 @@ class Trial:
         """
         state = read_state(folder)
         if state is None:
+            settle_best(folder, None)
             return False
         config = canonical_json(self.config.model_dump(mode="json"))
         if state["config"] != config:
@@ -211,6 +217,7 @@ class Trial:
         self._rig.restore(state)
         self.epoch, self.history = state["epoch"], json.loads(state["history"])
         self._best_digest, self.devices = state["best"], list(state.get("devices", []))
+        settle_best(folder, self._best_digest)
         return True
 
     def key(self, epoch: int) -> str:
@@ -224,7 +231,7 @@ class Trial:
 
     @property
     def best_digest(self) -> str | None:
-        """SHA-256 of the `best.pt` that `save_best` wrote last, or None if there is none yet."""
+        """SHA-256 of the weights that `save_best` wrote last, or None if there are none yet."""
         return self._best_digest
 
     @property
@@ -267,10 +274,10 @@ class Trial:
         self._trained_on(state.get("devices", []))
 
     def save_best(self, folder: Path) -> None:
-        """Write the weights as they are to `best.pt`.
+        """Write the weights as they are, which the next `save` makes `best.pt`.
 
-        Call it after an epoch that is the best so far and before `save`: then a kill between the
-        two repeats the epoch and writes the same file again.
+        Call it after an epoch that is the best so far. A kill between the two leaves the weights
+        and the state of before, which belong together.
         """
         self._best_digest = write_weights(folder, self.network.state_dict())
 

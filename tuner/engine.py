@@ -30,6 +30,7 @@ from tuner.ray_session import (
     ray_session,
 )
 from tuner.record import Record, RecordFull
+from tuner.run_storage import bring_missing_best
 from tuner.rungs import Stopping
 from tuner.samplers import check_sampler
 from tuner.search import Search
@@ -160,6 +161,8 @@ def resume(
         )
         done = _finished(record, spec, budget, added=any(one is not None for one in more))
         if done is not None:
+            for best in record.leading(1):
+                bring_missing_best(folder, spec.resources.storage, record, best.number)
             notice(done)
             return folder
         check_before_start(spec.resources)

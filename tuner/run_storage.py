@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from trainables.object_store import ObjectStore, StoreUnreachable, is_object_store, under
-from trainables.state_files import BEST, remove_state, remove_weights
+from trainables.state_files import BEST, beside, remove_state, remove_weights, sync_folder
 from tuner.record import Record
 from tuner.trial_files import trial_folder
 
 PATIENCE_S = 5.0
 """How long the driver waits for a store in which it only tidies up."""
+LAST_PATIENCE_S = 60.0
+"""How long it waits at the end of a run for the best weights."""
 
 
 class RunStorage:
@@ -62,9 +65,9 @@ class RunStorage:
         self._remove(number, weights=False)
 
     def remove_weights(self, number: int) -> None:
-        """Delete a trial's best weights."""
-        for folder in {self.folder(number), trial_folder(self._run_folder, number)}:
-            remove_weights(folder)
+        """Delete a trial's best weights; what was brought of them stays until better ones are."""
+        if self.uri is None:
+            remove_weights(self.folder(number))
         self._remove(number, weights=True)
 
     def tidy(self, states: Collection[int], weights: Collection[int]) -> None:
@@ -83,16 +86,34 @@ class RunStorage:
                 if folder.isdecimal() and int(folder) in unwanted:
                     store.remove(name)
 
-    def fetch_best(self, number: int) -> None:
-        """Copy a trial's best weights into the run's own folder, where they are looked for."""
+    def fetch_best(self, number: int) -> str | None:
+        """Copy a trial's best weights into the run's own folder, where they are looked for.
+
+        Those of an earlier best trial stay until the new ones lie there, whole.
+
+        Returns
+        -------
+        str or None
+            Why that could not be done; None if they are there.
+        """
         target = trial_folder(self._run_folder, number) / BEST
         uri, source = self.trial_uri(number), self.folder(number) / BEST
-        if uri is not None:
-            with contextlib.suppress(StoreUnreachable):
-                ObjectStore(uri, PATIENCE_S).take(BEST, target)
-        elif source != target and source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+        try:
+            if uri is not None:
+                ObjectStore(uri, LAST_PATIENCE_S).take(BEST, target)
+            elif source != target and source.exists():
+                _copy_whole(source, target)
+        except StoreUnreachable as error:
+            return str(error)
+        except OSError as error:
+            return f"{error.filename or target}: {error.strerror or error}"
+        if not target.exists():
+            return f"there are none in {uri or source.parent}"
+        if uri is not None or source != target:
+            for folder in target.parent.parent.iterdir():
+                if folder != target.parent:
+                    remove_weights(folder)
+        return None
 
     def _remove(self, number: int, weights: bool) -> None:
         uri = self.trial_uri(number)
@@ -103,6 +124,39 @@ class RunStorage:
             for name in store.names():
                 if (name == BEST) == weights:
                     store.remove(name)
+
+
+def bring_best(storage: RunStorage, record: Record, number: int) -> None:
+    """Bring the best trial's weights to the run; where that fails, say so in its record."""
+    trouble = storage.fetch_best(number)
+    if trouble is not None:
+        name = record.run().name
+        record.add_event(
+            "warning",
+            f"The best weights, trial {number}'s, could not be brought into the run's folder:"
+            f" {trouble.rstrip('.')}. To try again: tuner resume {name}",
+            trial=number,
+        )
+
+
+def bring_missing_best(run_folder: Path, storage: str | None, record: Record, number: int) -> None:
+    """Do so for a run that has ended, if its weights are not there."""
+    if not (trial_folder(run_folder, number) / BEST).exists():
+        bring_best(RunStorage(storage, run_folder, record), record, number)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = beside(target)
+    try:
+        with source.open("rb") as reading, unfinished.open("wb") as writing:
+            shutil.copyfileobj(reading, writing)
+            writing.flush()
+            os.fsync(writing.fileno())
+        unfinished.replace(target)
+        sync_folder(target.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _part(record: Record) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from search_spaces.model import UserError
 from trainables.data.packed import PackedData
 from tuner.driver import Driver
+from tuner.run_storage import bring_best
 
 
 def drive(
@@ -73,10 +74,12 @@ def drive(
         with contextlib.suppress(UserError):
             driver.interrupt_all(reason)
             driver.charge_wall_time()
-            driver.record.set_run(state, reason)
-            driver.record.add_event("end", f"{state}: {reason}")
-            if driver.best is not None:
-                driver.storage.fetch_best(-driver.best[1])
+            try:  # first: who sees that the run has ended finds its weights
+                if driver.best is not None:
+                    bring_best(driver.storage, driver.record, -driver.best[1])
+            finally:
+                driver.record.set_run(state, reason)
+                driver.record.add_event("end", f"{state}: {reason}")
 
 
 def _mendable(error: BaseException, folder: Path) -> UserError | None:

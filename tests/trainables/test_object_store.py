@@ -37,6 +37,18 @@ def test_an_object_replaces_the_one_before_it(server: ObjectServer) -> None:
     assert store.read_bytes("x") == b"next"
 
 
+def test_a_moved_object_replaces_what_had_its_name(server: ObjectServer) -> None:
+    store = ObjectStore(server.uri("renamed"))
+    store.put_bytes("best", b"old")
+    store.put_bytes("next", b"new")
+    store.move("next", "best")
+    assert store.names() == ["best"]
+    assert store.read_bytes("best") == b"new"
+    with pytest.raises(FileNotFoundError):
+        store.move("next", "best")
+    assert store.read_bytes("best") == b"new"
+
+
 def test_what_is_not_there_is_told_and_leaves_nothing(server: ObjectServer, tmp_path: Path) -> None:
     store = ObjectStore(server.uri("nothing"))
     (tmp_path / "here").write_text("mine")

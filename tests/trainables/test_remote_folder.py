@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.trainables.tiny import digest_of, tiny_trial, without_times
 from trainables.data.packed import PackedData
 from trainables.object_store import ObjectStore
 from trainables.remote_folder import RemoteFolder
+from trainables.state_files import BEST, NEXT, STATE, digest_of_file
 from trainables.train import Trial
 
 
@@ -62,11 +65,61 @@ def test_weights_that_did_not_change_are_not_put_again(
     folder = RemoteFolder(server.uri("again"))
     put: list[str] = []
     monkeypatch.setattr(ObjectStore, "put", lambda self, name, source: put.append(name))
+    monkeypatch.setattr(ObjectStore, "move", lambda self, name, new: None)
     folder.keep(None)
     folder.keep("digest 1")
     folder.keep("digest 1")
     folder.keep("digest 2")
-    assert put == ["state.pt", "best.pt", "state.pt", "state.pt", "best.pt", "state.pt"]
+    assert put == [STATE, NEXT, STATE, STATE, NEXT, STATE]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours handles it."""
+
+
+@pytest.mark.parametrize("moment", ["weights", "state", "name", "removal"])
+def test_a_node_lost_at_any_moment_leaves_weights_that_are_no_newer_than_the_state(
+    server: ObjectServer, data: PackedData, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """`moment` is what the node was about to put into the store, of its second best epoch."""
+    here, there = (RemoteFolder(server.uri(f"lost-{moment}")) for _ in range(2))
+    trial = trained(data, here, 1)
+    first = trial.best_digest
+    put, move, remove = ObjectStore.put, ObjectStore.move, ObjectStore.remove
+
+    def lost(function: Any, at: str | None = None) -> Any:
+        def until(self: ObjectStore, name: str, *rest: Any) -> Any:
+            if at is None or name == at:
+                raise Killed
+            return function(self, name, *rest)
+
+        return until
+
+    patch = {
+        "weights": ("put", lost(put, NEXT)), "state": ("put", lost(put, STATE)),
+        "name": ("move", lost(move)), "removal": ("remove", lost(remove)),
+    }[moment]  # fmt: skip
+    trial.run_epoch()
+    trial.save_best(here.folder)
+    trial.save(here.folder)
+    monkeypatch.setattr(ObjectStore, *patch)
+    with pytest.raises(Killed):
+        here.keep(trial.best_digest)
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(there.folder.parent))
+    store = ObjectStore(server.uri(f"lost-{moment}"))
+    stored = hashlib.sha256(store.read_bytes(BEST) or b"").hexdigest()
+    assert stored == (trial.best_digest if moment == "removal" else first)
+    there.bring()
+    other = tiny_trial(data)
+    assert other.load(there.folder)
+    there.holds(other.best_digest)
+    assert other.epoch == (1 if moment in ("weights", "state") else 2)
+    assert digest_of_file(there.folder / BEST) == other.best_digest
+    assert hashlib.sha256(store.read_bytes(BEST) or b"").hexdigest() == other.best_digest
+    assert store.names() == [BEST, STATE]
+    trial.close()
+    other.close()
 
 
 def test_what_a_killed_process_left_is_removed(server: ObjectServer, scratch: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import random
@@ -11,17 +13,15 @@ import pytest
 import torch
 
 from tests.trainables.tiny import digest_of, tiny_trial, write_tiny_data
-from trainables import state
+from trainables import state, train
 from trainables.state import (
-    BEST,
-    PREVIOUS,
-    STATE,
     CheckpointMismatch,
     CorruptCheckpoint,
     read_state,
     write_state,
     write_weights,
 )
+from trainables.state_files import BEST, NEXT, PREVIOUS, STATE, digest_of_file, settle_best
 from trainables.train import Trial
 
 
@@ -175,17 +175,89 @@ def test_the_digest_in_the_header_is_that_of_what_follows(tmp_path):
 def test_best_weights_are_a_plain_state_dict(tmp_path, data):
     trial = tiny_trial(data)
     trial.save_best(tmp_path)
+    trial.save(tmp_path)
     weights = torch.load(tmp_path / BEST, weights_only=True)
     tiny_trial(data, seed=1).network.load_state_dict(weights)
     assert all(torch.equal(weights[name], w) for name, w in trial.network.state_dict().items())
 
 
-def test_a_kill_while_best_weights_are_written_leaves_the_old_ones(tmp_path, monkeypatch):
-    write_weights(tmp_path, {"w": torch.ones(3)})
-    monkeypatch.setattr(Path, "replace", killed_before(1, Path.replace))
-    with pytest.raises(Killed):
-        write_weights(tmp_path, {"w": torch.zeros(3)})
-    assert torch.equal(torch.load(tmp_path / BEST)["w"], torch.ones(3))
+def save_epoch(folder: Path, number: int, best: bool) -> None:
+    """Write an epoch's state, and its weights if it is the best so far, as a trial does."""
+    digest = write_weights(folder, payload(number)) if best else read_state(folder)["best"]
+    write_state(folder, {**payload(number), "best": digest})
+    settle_best(folder, digest)
+
+
+def best_in(folder: Path) -> int:
+    return torch.load(folder / BEST, weights_only=True)["number"]
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+@pytest.mark.parametrize("call", range(1, 9))
+def test_a_kill_at_any_moment_never_pairs_newer_weights_with_an_older_state(
+    tmp_path, monkeypatch, name, call
+):
+    save_epoch(tmp_path, 1, best=True)
+    save_epoch(tmp_path, 2, best=False)
+    owner = os if name == "fsync" else Path
+    monkeypatch.setattr(owner, name, killed_before(call, getattr(owner, name)))
+    with contextlib.suppress(Killed):
+        save_epoch(tmp_path, 3, best=True)
+    monkeypatch.undo()
+    state = read_state(tmp_path)
+    assert state["number"] in (2, 3)
+    assert best_in(tmp_path) in (1, state["number"] if state["number"] == 3 else 1)
+    settle_best(tmp_path, state["best"])  # as whoever takes the trial over does
+    assert digest_of_file(tmp_path / BEST) == state["best"]
+    assert best_in(tmp_path) == (3 if state["number"] == 3 else 1)
+    assert not (tmp_path / NEXT).exists()
+
+
+def test_a_trial_that_is_taken_over_has_the_weights_of_its_best_epoch(tmp_path, data, monkeypatch):
+    trial = tiny_trial(data)
+    trial.run_epoch()
+    trial.save_best(tmp_path)
+    monkeypatch.setattr(train, "settle_best", lambda *_: None)  # killed just before
+    trial.save(tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / BEST).exists()
+    other = tiny_trial(data)
+    assert other.load(tmp_path)
+    assert digest_of_file(tmp_path / BEST) == other.best_digest == trial.best_digest
+
+
+def test_two_writers_of_one_folder_leave_a_whole_state(tmp_path, monkeypatch):
+    """A process that was given up for dead writes on, between any two steps of its successor."""
+    write_state(tmp_path, payload(1))
+    fsync, inside = os.fsync, []
+
+    def interrupted(descriptor: int) -> None:
+        fsync(descriptor)
+        if not inside:
+            inside.append(True)
+            write_state(tmp_path, payload(2))
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    write_state(tmp_path, payload(3))
+    monkeypatch.undo()
+    assert number_in(tmp_path) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS, STATE]
+    (tmp_path / STATE).unlink()
+    assert number_in(tmp_path) == 2
+
+
+def test_a_full_disk_leaves_nothing_of_a_write(tmp_path, monkeypatch):
+    write_state(tmp_path, payload(1))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_state(tmp_path, payload(2))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
+    assert number_in(tmp_path) == 1
 
 
 def test_a_trial_without_a_checkpoint_starts_fresh(tmp_path, data):

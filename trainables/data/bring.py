@@ -5,6 +5,7 @@ In the store it lies under `data/FINGERPRINT`, `meta.json` put last: what has on
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from search_spaces.model import UserError
 from trainables.data.cache import default_cache
 from trainables.data.packed import PackedData, fingerprint_of
 from trainables.object_store import ObjectStore, under
+from trainables.state_files import sync_folder
 
 FILES = ("images.npy", "labels.npy", "meta.json")
 
@@ -63,7 +65,9 @@ def _opened(folder: Path, fingerprint: str) -> PackedData | None:
 
 
 def _bring(target: Path, fingerprint: str, store: ObjectStore) -> PackedData | None:
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial, damaged = (
+        target.with_name(f"{target.name}.{os.getpid()}.{word}") for word in ("partial", "damaged")
+    )
     try:
         if not store.take(FILES[-1], partial / FILES[-1]):
             return None
@@ -78,13 +82,17 @@ def _bring(target: Path, fingerprint: str, store: ObjectStore) -> PackedData | N
                 f"The storage holds other data under {fingerprint[:12]} (fingerprint {found[:12]});"
                 " remove them there, then start again."
             )
-        if not target.exists():  # another process of this machine may have been faster
+        if _opened(target, fingerprint) is None:  # nor was another process of this machine faster
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(damaged)
             partial.rename(target)
+            sync_folder(target.parent)
     except OSError as error:
-        if not target.exists():
+        if _opened(target, fingerprint) is None:
             raise UserError(f"Cannot bring the data to {target}: {error.strerror}.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(damaged, ignore_errors=True)
     return PackedData.open(target)
 
 

@@ -75,3 +75,25 @@ def test_damaged_pixels_are_refused_and_not_kept(
     with pytest.raises(UserError, match="The storage holds other data"):
         here(NOWHERE, data.fingerprint, storage)
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone", "no description"])
+def test_brought_data_that_are_damaged_on_the_disk_are_brought_anew(
+    server: ObjectServer, data: PackedData, cache: Path, damage: str
+) -> None:
+    storage = server.uri(f"anew-{damage.replace(' ', '-')}")
+    upload(data, storage)
+    found = here(NOWHERE, data.fingerprint, storage)
+    assert found is not None
+    if damage == "truncated":
+        images = found.folder / "images.npy"
+        images.write_bytes(images.read_bytes()[:-100])
+    elif damage == "gone":
+        (found.folder / "labels.npy").unlink()
+    else:
+        (found.folder / "meta.json").write_text("{")
+    again = here(NOWHERE, data.fingerprint, storage)
+    assert again is not None and again.folder == found.folder
+    for name in ("images.npy", "labels.npy", "meta.json"):
+        assert (again.folder / name).read_bytes() == (data.folder / name).read_bytes()
+    assert [path.name for path in cache.iterdir()] == [found.folder.name]
