@@ -81,7 +81,7 @@ def verdict(runs: Sequence[Run], trials: Trials, asked: Asked) -> Verdict:
     UserError
         If a space that was asked for is not there.
     """
-    chosen = {side: _space(trials, side, getattr(asked, side), asked.awaited) for side in SIDES}
+    chosen = {side: side_space(trials, side, asked) for side in SIDES}
     missing = [text for _, text in chosen.values() if text]
     if missing:
         return Verdict(f"{_best(runs, trials)} {' '.join(missing)}", None, "", "", (), (), ())
@@ -165,14 +165,28 @@ def _quality(answer: Answer, confidence: float) -> str:
     )
 
 
-def _space(trials: Trials, side: str, asked: str | None, awaited: Sequence[str]) -> tuple[str, str]:
-    """Return the side's space, or an empty name and what is missing."""
-    if asked is not None:
-        if asked not in trials.spaces and asked in awaited:
-            return "", f"No comparison yet: {asked} has no trials."
-        if asked not in trials.spaces:
-            raise UserError(did_you_mean("space", asked, trials.spaces))
-        return asked, ""
+def side_space(trials: Trials, side: str, asked: Asked) -> tuple[str, str]:
+    """Return the space of a side, or an empty name and what is missing.
+
+    Parameters
+    ----------
+    trials : Trials
+    side : one of `SIDES`
+    asked : Asked
+        Names the space, or leaves it to the trials, where only one can be meant.
+
+    Raises
+    ------
+    UserError
+        If the space that was asked for is not there.
+    """
+    space: str | None = getattr(asked, side)
+    if space is not None:
+        if space not in trials.spaces and space in asked.awaited:
+            return "", f"No comparison yet: {space} has no trials; go on with the study first."
+        if space not in trials.spaces:
+            raise UserError(did_you_mean("space", space, trials.spaces))
+        return space, ""
     arms = zip(trials.space, trials.arm, strict=True)
     found = list(dict.fromkeys(space for space, arm in arms if arm.startswith(side)))
     if len(found) == 1:
@@ -180,7 +194,7 @@ def _space(trials: Trials, side: str, asked: str | None, awaited: Sequence[str])
     if found:
         names = ", ".join(found)
         return "", f"No comparison: choose one {side} space with --{side} ({names})."
-    return "", f"No comparison: there is no run of a {side} space in this report."
+    return "", f"No comparison: there is no run of a {side} space."
 
 
 def _best(runs: Sequence[Run], trials: Trials) -> str:

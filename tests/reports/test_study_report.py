@@ -290,7 +290,7 @@ def test_a_misspelt_study_is_told_which_there_are(folder: Path) -> None:
 def test_compare_says_what_a_study_has_not_got_yet(tmp_path: Path) -> None:
     told = command("compare", make_study(tmp_path / "s", "pilot"))
     assert told.exit_code == 2
-    assert "has no trials of periodic_T yet" in told.stderr
+    assert "periodic_T has no trials; go on with the study" in told.stderr
     assert told.stderr.count("\n") == 1
 
 

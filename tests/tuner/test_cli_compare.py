@@ -111,6 +111,24 @@ def test_a_pilot_gives_the_target(ten: Path, tmp_path: Path):
     assert json.loads(out)["target"] == {"value": 0.39, "source": "median of 1 pilot trial"}
 
 
+def test_sides_are_named_only_where_several_could_be_meant(ten: Path, tmp_path: Path):
+    assert compare(ten, spaces=[]) == compare(ten)
+    lines = TEN.splitlines()
+    several = tmp_path / "several.csv"
+    more = lines[1].replace("periodic_T", "periodic")
+    several.write_text("\n".join([*lines, more, ""]), encoding="utf-8")
+    _, out, err = compare(several, spaces=SPACES[2:])
+    assert (out, err) == (
+        "",
+        "No comparison: choose one periodic space with --periodic (periodic_T, periodic).\n",
+    )
+    alone = tmp_path / "alone.csv"
+    alone.write_text("\n".join([*lines[:-4], ""]), encoding="utf-8")
+    status, out, err = compare(alone, spaces=[])
+    assert (status, out) == (2, "")
+    assert err == "No comparison: there is no run of a dynamic space.\n"
+
+
 @pytest.mark.parametrize("format", ["markdown", "latex"])
 def test_the_forms_for_papers(ten: Path, format: str):
     status, out, _ = compare(ten, "--target", 0.37, "--format", format)
@@ -130,7 +148,6 @@ def test_the_forms_for_papers(ten: Path, format: str):
         (["nothing"], SPACES, "Unknown run 'nothing'"),
         ([], ["--periodic", "periodc_T", *SPACES[2:]], "Unknown space 'periodc_T'. Did you mean"),
         ([], [*SPACES[:2], "--dynamic", "dynamic"], "Unknown space 'dynamic'. Did you mean"),
-        ([], SPACES[:2], "Missing option '--dynamic'"),
         (["--target", 0.3, "--target-from", "x.csv"], SPACES, "Give --target or --target-from"),
     ],
 )

@@ -21,8 +21,9 @@ def compare_command(names: tuple[str, ...], runs: Path, format_: str, **flags: A
     """Say how much tuning dynamic injection saves compared with periodic.
 
     Each SOURCE is a trial table (.csv, .parquet or .json, as `tuner export` writes them, or
-    made by another tool), the name of a run under --runs, or a folder that is a run or holds some;
-    --periodic and --dynamic say which spaces are compared. A study stands alone, and has itself
+    made by another tool), the name of a run under --runs, or a folder that is a run or holds some.
+    Where there are several periodic spaces, or dynamic ones, --periodic and --dynamic say which are
+    compared. A study stands alone, and has itself
     fixed what is compared, the target, the margin and the confidence.
 
     Without a target, that is the median of the dynamic space's pilot trials or, if there are none,
@@ -30,21 +31,21 @@ def compare_command(names: tuple[str, ...], runs: Path, format_: str, **flags: A
     """
     from reports.answer import compare
     from reports.format import formatted
+    from reports.sections.verdict import SIDES, side_space
     from reports.sections.verdict import opened as with_first_words
     from reports.study import alarms, opening
 
     found, trials = opened(runs, names)
     wanted = asked(found, trials, runs, **flags)
-    for side in ("periodic", "dynamic"):
-        space = getattr(wanted, side)
-        if space is None:
-            raise UserError(f"Missing option '--{side}': only a study says what it compares.")
-        if space not in trials.spaces and space in wanted.awaited:
-            raise UserError(f"{names[0]} has no trials of {space} yet: go on with the study first.")
+    spaces = {}
+    for side in SIDES:
+        spaces[side], missing = side_space(trials, side, wanted)
+        if missing:
+            raise UserError(missing)
     answer = compare(
         trials,
-        periodic=str(wanted.periodic),
-        dynamic=str(wanted.dynamic),
+        periodic=spaces["periodic"],
+        dynamic=spaces["dynamic"],
         target=wanted.target,
         target_from=wanted.target_from,
         target_source=wanted.target_source,
