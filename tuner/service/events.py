@@ -8,7 +8,6 @@ first given what it missed, so that a broken connection loses nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -31,8 +30,9 @@ LOG = logging.getLogger("tuner.service")
 INTERVAL_S = 1.0
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
-MOST_BEHIND = 500
-"""A listener that has not taken so many events is cut off, and comes back for what it missed."""
+MOST_BEHIND, MOST_BEHIND_CHARACTERS = 500, 8_000_000
+"""A listener that has not taken so much is cut off, and comes back for what it missed. Where that
+client reads nothing at all, the kernel ends the connection (`limits.cut_off_stalled`)."""
 MOST_LISTENERS = 1000
 MOST_OF_USER = 50
 LOG_BYTES = 65_536
@@ -81,20 +81,27 @@ class Listener:
         self.user = user
         self.position = position or Position()
         """Where it is when it joins."""
-        self.given: asyncio.Queue[str | Position | None] = asyncio.Queue(MOST_BEHIND)
+        self._given: asyncio.Queue[str | Position | None] = asyncio.Queue(MOST_BEHIND)
+        self._characters = 0
 
     def put(self, item: str | Position | None) -> None:
         """Hand over an event, or the position up to which to catch up; None ends the connection.
 
         One that has fallen too far behind is ended.
         """
-        try:
-            self.given.put_nowait(item)
-        except asyncio.QueueFull:
-            with contextlib.suppress(asyncio.QueueEmpty):
-                while True:
-                    self.given.get_nowait()
-            self.given.put_nowait(None)
+        behind = self._characters > MOST_BEHIND_CHARACTERS or self._given.full()
+        if behind or item is None:
+            while not self._given.empty():
+                self._given.get_nowait()
+            self._characters, item = 0, None
+        self._given.put_nowait(item)
+        self._characters += len(item) if isinstance(item, str) else 0
+
+    async def take(self) -> str | Position | None:
+        """Return what `put` handed over first, once there is something."""
+        item = await self._given.get()
+        self._characters -= len(item) if isinstance(item, str) else 0
+        return item
 
 
 class Feed:
@@ -293,13 +300,18 @@ class Hub:
         news.check(position.trials, position.curves)
         return self._stream(id, Listener(user, position))
 
+    @property
+    def count(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
     def check_room(self, user: UserRow) -> None:
         """Raise 429 or 503 if there are too many listeners already."""
         if sum(one.user.name == user.name for one in self._listeners) >= MOST_OF_USER:
             raise HTTPException(
                 429, f"You have {MOST_OF_USER} event streams open; close one.", {"Retry-After": "5"}
             )
-        if self._closed or len(self._listeners) >= MOST_LISTENERS:
+        if self._closed or self.count >= MOST_LISTENERS:
             raise HTTPException(503, "The server has no room for another event stream now.")
 
     def close(self) -> None:
@@ -320,7 +332,7 @@ class Hub:
             while True:
                 try:
                     wait_s = max(0.0, beat_s - time.monotonic())
-                    item = await asyncio.wait_for(listener.given.get(), wait_s)
+                    item = await asyncio.wait_for(listener.take(), wait_s)
                 except TimeoutError:
                     if not await asyncio.to_thread(self._service.auth.still_good, listener.user):
                         return

@@ -6,6 +6,8 @@ every event stream and its listener.
 
 from __future__ import annotations
 
+import socket
+
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tuner.service.errors import error_answer, told
 
 MAX_JSON_BYTES = 1_000_000
+STALLED_S = 60.0
+"""A client that takes nothing of what it is sent for so long is cut off."""
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -23,6 +27,16 @@ REPORT_POLICY = (
     "sandbox allow-scripts allow-popups allow-downloads; frame-ancestors 'self'; base-uri 'none'"
 )
 """A report brings its own policy for its own scripts; here it is kept from the page's session."""
+
+
+def cut_off_stalled(listening: socket.socket) -> None:
+    """Let the kernel end connections that are accepted here once their client has stalled.
+
+    An answer waits while the client does not read, and so would its listener, file or memory for
+    ever; TCP's own probes are answered by the client's kernel as long as the process is there.
+    """
+    milliseconds = int(STALLED_S * 1000)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 class BodyLimit:

@@ -5,11 +5,12 @@ A real server in a thread: streams never end, which no test client can bear.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,15 @@ import httpx
 import pytest
 import uvicorn
 
+from tests.browser import eventually
 from tests.tuner.service.serving import Serving
 from tests.tuner.service.test_api import log_of
 from tests.tuner.simulation import row
 from tuner.record import Record
-from tuner.service import events
-from tuner.service.events import Position
+from tuner.service import events, limits
+from tuner.service.events import Listener, Position
 from tuner.service.store import Store
+from tuner.service.tables import UserRow
 
 
 class Event(NamedTuple):
@@ -39,6 +42,7 @@ class Event(NamedTuple):
 def served(serving: Serving) -> Iterator[str]:
     """Serve at a port of this machine; yield the URL."""
     listening = socket.create_server(("127.0.0.1", 0))
+    limits.cut_off_stalled(listening)
     server = uvicorn.Server(
         uvicorn.Config(serving.app, log_config=None, timeout_graceful_shutdown=1)
     )
@@ -102,7 +106,7 @@ class Stream:
         finally:
             self.ended.set()
 
-    def wait(self, what: Callable[[list[Event]], bool], within_s: float = 15) -> None:
+    def wait(self, what: Callable[[list[Event]], bool], within_s: float = 60) -> None:
         """Return once the events so far are as wanted."""
         deadline = time.monotonic() + within_s
         while not what(self.events):
@@ -227,10 +231,8 @@ def test_listeners_that_come_and_go_all_see_everything_once(serving: Serving, ur
     last: dict[str, str] = {}
     while not stop.is_set():
         hopping = job_stream(serving, url, **last)
-        count = len(hopping.events)
-        deadline = time.monotonic() + 1.7
-        while time.monotonic() < deadline:
-            time.sleep(0.05)
+        time.sleep(1.7)
+        hopping.wait(lambda seen: any(one.id for one in seen))
         hopping.close()
         count = len(hopping.events)
         hops += hopping.events[:count]
@@ -344,6 +346,55 @@ def test_a_user_opens_only_so_many_streams(
     root.wait(lambda _: bool(root.of("job")))
     for stream in (*streams, root):
         stream.close()
+
+
+def test_a_client_that_reads_nothing_is_cut_off_and_others_miss_nothing(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STALLED_S", 1.0)
+    serving.add_job("going", curves=None)
+    log_of(serving, "going", b"begin\n")
+    line = b"x" * 1000 + b"\n"
+    with served(serving) as url:
+        hub = serving.app.state.hub
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as stalled:
+            head = (
+                "GET /api/v1/jobs/going/events HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: Bearer {serving.tokens['alice']}\r\n\r\n"
+            )
+            stalled.sendall(head.encode())
+            reader = job_stream(serving, url)
+            reader.wait(lambda _: log_text(reader) == "begin\n")
+            assert eventually(lambda: hub.count == 2)
+            log, size = serving.settings.log_file("going"), 6
+
+            def cut_off() -> bool:
+                nonlocal size
+                with log.open("ab") as file:  # until all buffers on the way are full
+                    size += file.write(1000 * line)
+                reader.wait(lambda _: len(log_text(reader)) == size)
+                return hub.count == 1
+
+            assert eventually(cut_off, 300)
+            assert not reader.ended.is_set()
+        reader.close()
+
+
+def test_what_a_listener_has_not_taken_is_bounded() -> None:
+    async def taken(items: Sequence[str | None]) -> list[str | None]:
+        listener = Listener(UserRow("ann", "0" * 64, False, 0.0, None, None))
+        for item in items:
+            listener.put(item)
+        found = [await listener.take()]
+        while found[-1] is not None:
+            found.append(await asyncio.wait_for(listener.take(), 60))  # type: ignore[arg-type]
+        return found  # type: ignore[return-value]
+
+    few, large = ["x"] * events.MOST_BEHIND, "x" * events.MOST_BEHIND_CHARACTERS
+    assert asyncio.run(taken([*few[1:], None])) == [None]
+    assert asyncio.run(taken([*few, "x"])) == [None]
+    assert asyncio.run(taken([large, "x", "x"])) == [None]
 
 
 @pytest.mark.parametrize("id", ["x", "0.0", "0.0.x", "0.0.--1", "..", "a.b.0", "0.0.9" + "9" * 30])
