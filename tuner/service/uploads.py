@@ -7,6 +7,7 @@ contents, and the fingerprint is computed anew from the pixels.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import tarfile
@@ -26,6 +27,8 @@ from tuner.service.settings import Settings
 from tuner.service.store import StoreFull
 from tuner.service.submission import is_text
 from tuner.service.tables import DataSetRow
+
+LOG = logging.getLogger("tuner.service")
 
 FILES = ("images.npy", "labels.npy", "meta.json")
 INCOMING = ".incoming-"
@@ -151,28 +154,76 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
 def _share(folder: Path, parent: Path) -> None:
     """Let equal pixels under other names, beside which a folder will lie, be on the disk once."""
     for other in parent.glob("*/images.npy"):
-        if other.stat().st_size == (folder / other.name).stat().st_size:
+        same_size = other.stat().st_size == (folder / other.name).stat().st_size
+        if same_size and is_sound(other.parent, parent.name):
             (folder / other.name).unlink()
             os.link(other, folder / other.name)
             return
 
 
-def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Settings) -> DataSetRow:
-    """Check a packed folder and move it to where its data set belongs."""
-    if name == SYNTHETIC:
-        raise UserError(f"A data set cannot be called {SYNTHETIC}: that names made-up faces.")
+def is_sound(folder: Path, fingerprint: str) -> bool:
+    """Return whether a packed folder holds what its fingerprint says, to the last byte."""
+    try:
+        data, found = _read(folder)
+    except (UserError, OSError):
+        return False
+    return found == fingerprint == data.fingerprint
+
+
+def _read(folder: Path) -> tuple[PackedData, str]:
+    """Return a packed folder and the fingerprint that its pixels come to.
+
+    Raises
+    ------
+    UserError
+        If it is damaged.
+    """
     try:
         data = PackedData.open(folder)
         describe(data)
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
-        found = fingerprint_of(images, labels, data.classes, data.splits)
+        return data, fingerprint_of(images, labels, data.classes, data.splits)
     except UserError as error:
         raise UserError(str(error).replace(str(folder), "The data set")) from error
     except OSError:
         raise
     except Exception as error:  # numpy's reader of headers raises whatever Python's parser does
         raise UserError("The data set is damaged or incomplete; pack it again.") from error
+
+
+def _put(folder: Path, target: Path) -> None:
+    """Move a checked folder to its place, unless its like is there; replace a damaged one.
+
+    A search that reads the damaged one keeps its files until it ends.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        if is_sound(target, target.parent.name):
+            return
+        LOG.warning("The data set in %s is damaged, and is replaced.", target)
+        damaged = folder.with_name(f"{folder.name}-damaged")
+        target.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    _share(folder, target.parent)
+    for file in FILES:
+        with (folder / file).open("rb") as written:
+            os.fsync(written.fileno())
+    folder.chmod(0o755)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # another has put the same pixels there meanwhile
+    sync_folder(target.parent)
+
+
+def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Settings) -> DataSetRow:
+    """Check a packed folder and move it to where its data set belongs."""
+    if name == SYNTHETIC:
+        raise UserError(f"A data set cannot be called {SYNTHETIC}: that names made-up faces.")
+    data, found = _read(folder)
     if len(data.classes) > MOST_CLASSES or not all(
         is_text(name) and len(name) <= LONGEST_CLASS for name in data.classes
     ):
@@ -187,21 +238,7 @@ def _placed(folder: Path, fingerprint: str, name: str, user: str, settings: Sett
             f"The data set's pixels come to fingerprint {found[:12]}…, but {fingerprint[:12]}… was"
             f" announced and {data.fingerprint[:12]}… stands in it; send it again."
         )
-    target = settings.data_folder(fingerprint, name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        _share(folder, target.parent)
-        for file in FILES:
-            with (folder / file).open("rb") as written:
-                os.fsync(written.fileno())
-        folder.chmod(0o755)
-        try:
-            folder.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            # another has put the same pixels there meanwhile
-        sync_folder(target.parent)
+    _put(folder, settings.data_folder(fingerprint, name))
     return DataSetRow(
         fingerprint=fingerprint,
         name=name,

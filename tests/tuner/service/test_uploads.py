@@ -294,6 +294,38 @@ def test_equal_pixels_are_on_the_disk_once(serving: Serving, packed: PackedData)
     assert files[0].samefile(files[1])
 
 
+@pytest.mark.parametrize("damage", ["bytes", "no file", "no folder"])
+def test_a_set_that_was_damaged_on_the_disk_is_found_and_sent_anew(
+    serving: Serving, packed: PackedData, damage: str
+) -> None:
+    body = tar_of(packed.folder)
+    for name in ("faces.zip", "again"):
+        put(serving, body, packed.fingerprint, name)
+    again, kept = (
+        serving.settings.data_folder(packed.fingerprint, name) for name in ("again", "faces.zip")
+    )
+    if damage == "bytes":  # of both, as they are one file
+        content = bytearray((kept / "images.npy").read_bytes())
+        content[-1] ^= 1
+        (kept / "images.npy").write_bytes(content)
+    elif damage == "no file":
+        (kept / "labels.npy").unlink()
+    else:
+        shutil.rmtree(kept)
+    path = f"/api/v1/datasets/{packed.fingerprint}"
+    check = serving.client().post
+    assert check(f"{path}/faces.zip/check").json() == {"sound": False}
+    assert check(f"{path}/again/check").json() == {"sound": damage != "bytes"}
+    assert put(serving, body, packed.fingerprint).status_code == 200
+    assert check(f"{path}/faces.zip/check").json() == {"sound": True}
+    assert PackedData.open(kept).fingerprint == packed.fingerprint
+    if damage == "bytes":
+        assert not (kept / "images.npy").samefile(again / "images.npy")
+    assert len(list(serving.settings.data_sets.glob("*"))) == 1
+    assert put(serving, b"unread", packed.fingerprint).status_code == 200
+    refused(check(f"{path}/other/check"), 404)
+
+
 # ---- several at once, broken off, and where there is no room
 
 

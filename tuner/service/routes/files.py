@@ -23,7 +23,7 @@ from tuner.service.models import Comparison, DataSet, Fingerprint, Name
 from tuner.service.routes.jobs import Id
 from tuner.service.state import CallerDep, Service, ServiceDep, has_record
 from tuner.service.tables import Act, DataSetRow, UserRow
-from tuner.service.uploads import received
+from tuner.service.uploads import is_sound, received
 from tuner.service.workers import Workers
 
 router = APIRouter(tags=["files"])
@@ -40,6 +40,12 @@ class Link(Model):
     """Where something is."""
 
     url: str
+
+
+class Sound(Model):
+    """Whether a data set is whole."""
+
+    sound: bool
 
 
 @router.get("/datasets")
@@ -62,19 +68,35 @@ async def put_data_set(
     request: Request,
     response: Response,
 ) -> DataSet:
-    """Receive a data set: a tar of a packed folder, images.npy, labels.npy and meta.json."""
-    there = await asyncio.to_thread(service.store.data_set, fingerprint, name)
-    if there is not None:
-        response.status_code = 200
-        return _told(there)
-    uploads = service.uploads
+    """Receive a data set: a tar of a packed folder, images.npy, labels.npy and meta.json.
+
+    One that is there already is not read, unless it has been damaged on the server's disk: then it
+    is replaced.
+    """
+    uploads, folder = service.uploads, service.settings.data_folder(fingerprint, name)
     with uploads.place(user.name), _temporary(service) as tar:
+        there = await asyncio.to_thread(service.store.data_set, fingerprint, name)
+        if there is not None and await uploads.do(is_sound, folder, fingerprint):
+            response.status_code = 200
+            return _told(there)
         await _receive(request, tar, uploads)
         row = await uploads.do(received, tar, fingerprint, name, user.name, service.settings)
     by = Act(user.name, "data set", f"{name} {fingerprint[:12]}", address(request))
     new = await asyncio.to_thread(service.store.add_data_set, row, by=by)
     response.status_code = 201 if new else 200
     return _told(row)
+
+
+@router.post("/datasets/{fingerprint}/{name}/check")
+async def check_data_set(
+    fingerprint: Fingerprint, name: Name, user: CallerDep, service: ServiceDep
+) -> Sound:
+    """Read a data set that the server has, and say whether it is as it was sent."""
+    if await asyncio.to_thread(service.store.data_set, fingerprint, name) is None:
+        raise HTTPException(404, f"The server has no data set {name!r} of this fingerprint.")
+    folder = service.settings.data_folder(fingerprint, name)
+    with service.uploads.place(user.name):
+        return Sound(sound=await service.uploads.do(is_sound, folder, fingerprint))
 
 
 @router.get("/jobs/{id}/archive", response_class=FileResponse)
