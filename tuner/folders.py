@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from search_spaces.model import UserError
+from tuner.fetched import refuse_fetched
 from tuner.record_file import FILE
 from tuner.spec import RunSpec
 
@@ -50,6 +51,7 @@ def writable(folder: Path, flag: str = "--runs") -> Path:
 def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:
     """Return the folder of a new run, which does not exist yet."""
     runs = writable(runs)
+    refuse_fetched(runs)
     if name is not None:
         folder = runs / check_name(name)
         if folder.exists() and not (folder / FILE).exists():

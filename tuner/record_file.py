@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from search_spaces.model import UserError
 from trainables.state_files import sync_folder
+from tuner.fetched import refuse_fetched
 from tuner.record_schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
@@ -196,8 +197,9 @@ def lock_file(folder: Path) -> IO[str]:
     Raises
     ------
     UserError
-        If a living process holds it, or the folder cannot be written.
+        If a living process holds it, the folder cannot be written, or is a copy of a server's run.
     """
+    refuse_fetched(folder)
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

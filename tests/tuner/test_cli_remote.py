@@ -22,8 +22,11 @@ from tests.tuner.remote.lab import Fault, Lab, wired
 from tests.tuner.service.serving import CURVES
 from tests.tuner.test_cli import imported_by
 from tuner.cli import cli
+from tuner.record import Record
 from tuner.remote import client as client_module
+from tuner.remote import connection
 from tuner.remote.keys import state_folder
+from tuner.service.models import Submission
 from tuner.spec import RunSpec
 from tuner.study.spec import StudySpec
 
@@ -48,8 +51,10 @@ def home(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("TUNER_TOKEN_FILE", raising=False)
-    for name in ("FIRST_PATIENCE_S", "FIRST_PAUSE_S", "POLL_S"):
-        monkeypatch.setattr(client_module, name, 0.02)
+    for module, name in (
+        (connection, "FIRST_PATIENCE_S"), (connection, "FIRST_PAUSE_S"), (client_module, "POLL_S"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, 0.02)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -174,7 +179,7 @@ def test_a_dry_run_queues_nothing(lab: Lab) -> None:
     assert "would be queued at place" in text
     assert "Nothing has been." in text
     assert lab.store.jobs(limit=1000) == before
-    assert not (state_folder() / "submissions").exists()
+    assert not (state_folder() / "keys").exists()
 
 
 def test_a_key_makes_two_submissions_one(lab: Lab) -> None:
@@ -215,26 +220,74 @@ def test_a_submission_whose_process_is_killed_before_the_answer_is_queued_once(
     assert result.stdout == f"{job}\n"
     assert "An earlier try has queued it already" in result.stderr
     assert {row.id for row in lab.store.jobs(limit=1000)} - before == new
-    assert list((state_folder() / "submissions").iterdir()) == []
+    assert list((state_folder() / "keys").iterdir()) == []
     assert tuner(*line).stdout != result.stdout  # said once more, it is meant
 
 
 def test_without_an_answer_it_is_told_that_the_same_again_is_safe(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.3)
     with wired(lab) as wire:
         wire.faults += [Fault(up=1200)] * 50  # all that comes before is shorter
         monkeypatch.setenv("TUNER_SERVERS", str(lab.configure(tmp_path, port=wire.port)))
         before = lab.store.jobs(limit=1000)
         line = refused("submit", "--seed", 81)
         assert "The connection to" in line
-        assert line.endswith("The same command again does not queue it twice.")
+        assert line.endswith(
+            "It may have been queued or not; the same command again queues it once."
+        )
         assert lab.store.jobs(limit=1000) == before
         wire.faults.clear()
         result = tuner("submit", "--seed", 81)
         assert "An earlier try" not in result.stderr
     assert len(lab.store.jobs(limit=1000)) == len(before) + 1
+
+
+@pytest.mark.parametrize("key", [(), ("--key", "a-key-of-my-own")], ids=["kept", "given"])
+def test_who_leaves_before_the_answer_is_told_and_says_the_same_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, key: tuple[str, ...]
+) -> None:
+    words = ("submit", "--seed", 83 + len(key), *key)
+    before = {row.id for row in lab.store.jobs(limit=1000)}
+    with monkeypatch.context() as patched:
+        _leave_at(patched, "submit")
+        result = tuner(*words)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "It may have been queued or not; the same command again queues it once." in result.stderr
+    assert "Traceback" not in result.stderr
+    (job,) = {row.id for row in lab.store.jobs(limit=1000)} - before
+    again = tuner(*words)
+    assert again.stdout == f"{job}\n"
+    assert f"An earlier try has queued it already, as {job}" in again.stderr
+
+
+def _leave_at(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Let a request reach the server, and the user press Ctrl-C before its answer comes."""
+    sent = getattr(client_module.Client, method)
+
+    def leave(self: object, *arguments: object) -> None:
+        sent(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client_module.Client, method, leave)
+
+
+def test_a_refusal_that_does_not_tell_what_became_of_an_earlier_try_keeps_the_key(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = client_module.Client.submit
+
+    def lost(self: client_module.Client, submission: Submission) -> None:
+        sent(self, submission)
+        raise connection.Refused("Too many requests.", 429, 9)
+
+    before = {row.id for row in lab.store.jobs(limit=1000)}
+    with monkeypatch.context() as patched:
+        patched.setattr(client_module.Client, "submit", lost)
+        assert refused("submit", "--seed", 90).endswith("the same command again queues it once.")
+    (job,) = {row.id for row in lab.store.jobs(limit=1000)} - before
+    assert done("submit", "--seed", 90) == f"{job}\n"
 
 
 @pytest.mark.parametrize(
@@ -436,6 +489,41 @@ def test_jobs_are_stopped_paused_and_resumed(lab: Lab) -> None:
     assert "ended" in refused("pause", "ended")
 
 
+def test_a_raise_without_an_answer_is_added_once_by_the_same_command(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_job("more", state="finished", curves=None)
+    words = ("resume", ":more", "--more-trials", 5)
+    with monkeypatch.context() as patched:
+        _leave_at(patched, "resume")
+        result = tuner(*words)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "It may have been added or not; the same command again adds it once." in result.stderr
+    assert lab.store.set_state("more", ("queued",), "failed")  # long before it is asked again
+    again = tuner(*words)
+    assert again.stdout == "more failed\n"
+    assert "An earlier try has added it already" in again.stderr
+    assert _trials_added(lab, "more") == 5
+    assert done(*words) == "more queued\n"  # said once more, it is meant
+    assert _trials_added(lab, "more") == 10
+    assert list((state_folder() / "keys").iterdir()) == []
+
+
+def test_a_raise_that_comes_too_late_is_told_to_have_added_nothing(lab: Lab) -> None:
+    lab.add_job("goes", state="running", curves=None)
+    line = refused("resume", ":goes", "--more-trials", 5)
+    assert "Job goes is running" in line
+    assert line.endswith("Nothing has been added to its budget.")
+    assert _trials_added(lab, "goes") is None
+    assert done("resume", ":goes") == "goes running\n"
+
+
+def _trials_added(lab: Lab, job: str) -> int | None:
+    row = lab.store.job(job)
+    assert row is not None
+    return row.more.more_trials
+
+
 # ---- fetch and report
 
 
@@ -459,9 +547,9 @@ def test_fetching_again_replaces_what_was_fetched_and_nothing_else(lab: Lab, hom
     lab.add_job("again", state="running")
     result = tuner("fetch", "again")
     assert "again is running; fetch it again for what comes." in result.stderr
-    (home / "runs" / "again" / "stale").touch()
+    (home / "runs" / "again" / "notes.txt").write_text("mine")
     done("fetch", ":again")
-    assert not (home / "runs" / "again" / "stale").exists()
+    assert (home / "runs" / "again" / "notes.txt").read_text() == "mine"
     shutil.copytree(home / "runs" / "again", home / "runs" / "mine")
     (home / "runs" / "mine" / "fetched.json").unlink()
     assert "exists and was not fetched from there" in refused("fetch", "again", "-o", "runs/mine")
@@ -471,6 +559,28 @@ def test_fetching_again_replaces_what_was_fetched_and_nothing_else(lab: Lab, hom
     assert "exists and was not fetched" in refused("fetch", "again", "-o", "elsewhere")
     assert done("fetch", "again", "-o", "a/b") == f"{home / 'a' / 'b'}\n"
     assert (home / "a" / "b" / "record.db").is_file()
+
+
+def test_what_was_fetched_is_not_gone_on_with_here_unless_it_is_copied(
+    lab: Lab, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_report(monkeypatch)
+    lab.add_job("there", state="stopped")
+    done("fetch", "there")
+    folder = home / "runs" / "there"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert f"{folder} is a copy of lab:there, which goes on there: tuner resume lab:there." in (
+        refused("resume", "there")
+    )
+    assert "is a copy of lab:there" in refused("run", "--runs", folder, "--trials", 1)
+    assert "is a copy of lab:there" in refused(
+        "study", "quick", "--runs", "runs", "--name", "there"
+    )
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    shutil.copytree(folder, home / "runs" / "own")
+    (home / "runs" / "own" / "fetched.json").unlink()
+    with Record.open(home / "runs" / "own", write=True):
+        pass
 
 
 def test_what_was_fetched_stays_if_fetching_again_fails(
@@ -492,15 +602,19 @@ def test_what_was_fetched_stays_if_fetching_again_fails(
 def test_a_run_of_which_no_report_can_be_made_is_fetched_without(
     lab: Lab, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: object, job: str) -> bytes:
-        raise client_module.Refused("There is nothing to report yet.", 422, 1)
-
-    monkeypatch.setattr(client_module.Client, "report", refuse)
+    _without_report(monkeypatch)
     lab.add_job("early")
     result = tuner("fetch", "early")
     assert result.exit_code == 0
     assert "Without a report: There is nothing to report yet." in result.stderr
     assert "early" in done("list")
+
+
+def _without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, job: str) -> bytes:
+        raise connection.Refused("There is nothing to report yet.", 422, 1)
+
+    monkeypatch.setattr(client_module.Client, "report", refuse)
 
 
 def test_a_job_that_has_not_begun_cannot_be_fetched(lab: Lab, home: Path) -> None:

@@ -130,6 +130,14 @@ def test_what_a_fraction_of_a_gpu_cannot_hold_is_refused(
         check_before_start(ResourcesConfig.model_validate(fields))
 
 
+@pytest.mark.parametrize("text", [repr(1 / 3), "0.3333333333"])
+def test_a_third_of_a_gpu_holds_a_trial_of_a_third(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TUNER_GPUS", text)
+    check_before_start(ResourcesConfig(gpus_per_trial=1 / 3, concurrency=1))
+
+
 def test_what_is_given_limits_and_pretends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.ray_session.gpus", lambda: [{"name": "a GPU"}] * 2)
     monkeypatch.setenv("TUNER_CPUS", "300")

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,17 @@ from search_spaces.model import UserError
 from tuner.cli.formatting import duration, emit, moment, score_text
 from tuner.cli.options import Command, FuncT, format_option, runs_option
 from tuner.record_schema import OPEN_STATES
+from tuner.remote.keys import Key, kept_key
 from tuner.remote.servers import Target, find_server, only_server, split_job
 
 if TYPE_CHECKING:
     from tuner.remote.client import Client
-    from tuner.service.models import Checked, Job
+    from tuner.service.models import Checked, Job, Progress
 
 RECENT_S = 24 * 3600.0
 """What ended within it is listed without --all."""
+DECIDED = (400, 404, 409, 413, 422)
+"""Statuses that tell that no try of the same request was heard, unlike a busy server's."""
 COLUMNS = ("id", "state", "position", "user", "trials", "best", "left", "space")
 
 
@@ -56,6 +59,37 @@ def connected(target: Target) -> Iterator[Client]:
 
     with Client(target, lambda text: click.echo(text, err=True)) as client:
         yield client
+
+
+@contextmanager
+def asked_once(what: dict[str, Any], given: str | None, again: str) -> Iterator[str]:
+    """Yield the key with which a server does something once, however often it is asked.
+
+    Parameters
+    ----------
+    what : dict
+        All that makes the request what it is, as plain JSON values.
+    given : str or None
+        The user's own key; None takes one that is kept until the server has answered.
+    again : str
+        What the same command does if it is given again, for whoever gets no answer.
+    """
+    from tuner.remote.connection import Refused
+
+    with kept_key(what) if given is None else nullcontext(Key(given)) as key:
+        try:
+            yield key.text
+        except Refused as error:
+            key.answered = error.status in DECIDED
+            if key.answered:
+                raise
+            raise UserError(f"{error} {again}") from error
+        except UserError as error:
+            raise UserError(f"{error} {again}") from error
+        except KeyboardInterrupt:
+            click.echo(again, err=True)
+            raise
+        key.answered = True
 
 
 def addressed(job: str, server: str | None, token_file: Path | None) -> tuple[Target, str]:
@@ -162,7 +196,7 @@ def stop_command(job: str, server: str | None, token_file: Path | None, now: boo
     """
     target, job = addressed(job, server, token_file)
     with connected(target) as client:
-        _told(client.act(job, "stop", now=now), f"tuner resume {called(target, job, True)}")
+        _told(client.end(job, "stop", now=now), f"tuner resume {called(target, job, True)}")
     return 0
 
 
@@ -175,7 +209,7 @@ def pause_command(job: str, server: str | None, token_file: Path | None) -> int:
     """
     target, job = addressed(job, server, token_file)
     with connected(target) as client:
-        _told(client.act(job, "pause"), f"tuner resume {called(target, job, True)}")
+        _told(client.end(job, "pause"), f"tuner resume {called(target, job, True)}")
     return 0
 
 
@@ -213,12 +247,27 @@ def fetch_command(
 
 
 def resume_job(name: str, server: str | None, token_file: Path | None, more: dict[str, Any]) -> int:
-    """Let a job on a server go on, with a larger budget if `more` says so."""
+    """Let a job on a server go on, with a larger budget if `more` says so: once, if asked twice."""
+    from tuner.remote.connection import Refused
     from tuner.service.models import Raise
 
     target, job = addressed(name, server, token_file)
     with connected(target) as client:
-        found = client.act(job, "resume", more=Raise(**more))
+        if not more:
+            found, _ = client.resume(job, Raise())
+        else:
+            what = {"resume": job, "server": target.url, "more": more}
+            again = "It may have been added or not; the same command again adds it once."
+            try:
+                with asked_once(what, None, again) as key:
+                    found, new = client.resume(job, Raise(**more, key=key))
+            except Refused as error:
+                raise UserError(f"{error} Nothing has been added to its budget.") from error
+            if not new:
+                click.echo(
+                    "An earlier try has added it already; the same command once more adds again.",
+                    err=True,
+                )
         _told(found, f"tuner logs -f {called(target, job)}")
     return 0
 
@@ -258,12 +307,20 @@ def job_lines(job: Job) -> list[str]:
             ("trials", (states or "none") + (f", of {of:g}" if of else "")),
             ("best", None if progress.best is None else
              f"{score_text(progress.best)} validation macro-F1 (trial {progress.best_trial})"),
-            ("cost", f"{progress.epochs} epochs, {duration(progress.slot_seconds)} of slot time,"
+            ("cost", f"{progress.epochs} epochs, {_slot_time(progress)},"
              f" {duration(progress.wall_seconds)} of wall time"),
         ]  # fmt: skip
     facts += [(name, url) for name, url in job.links.items()]
     width = max(len(name) for name, _ in facts)
     return lines + [f"  {name:{width}}  {text}" for name, text in facts if text is not None]
+
+
+def _slot_time(progress: Progress) -> str:
+    """Return what trials held; seconds of several kinds of device cannot be added."""
+    if progress.slot_seconds is not None:
+        return f"{duration(progress.slot_seconds)} of slot time"
+    held = progress.slot_seconds_by_device.items()
+    return ", ".join(f"{duration(seconds)} of slot time on {device}" for device, seconds in held)
 
 
 def held(job: Job | Checked) -> str:

@@ -14,13 +14,19 @@ from trainables.config import DataConfig
 from tuner.cli.data import packed_here
 from tuner.cli.formatting import duration
 from tuner.cli.options import Command, cache_option, format_option
-from tuner.cli.remote import called, connected, held, job_lines, server_options
+from tuner.cli.remote import (
+    asked_once,
+    called,
+    connected,
+    held,
+    job_lines,
+    server_options,
+)
 from tuner.cli.search import flags_given, parameter, search_options, search_spec
 from tuner.cli.study import FIELDS
 from tuner.folders import check_name
 from tuner.provenance import versions
 from tuner.record_schema import FAILED_STATES
-from tuner.remote.keys import kept_key
 from tuner.remote.servers import Target, find_server
 from tuner.service.models import Checked, DataSet, Job, Server, Submission
 from tuner.spec import FLAGS, RunSpec
@@ -78,14 +84,13 @@ def submit_command(ctx: click.Context, /, **options: Any) -> int:
         submission = _submission(ctx, spec, fingerprint, options)
         if options["dry_run"]:
             return _told(_first_free(client.check, submission, base), options["format_"])
-        queued = _queued if options["key"] is None else _sent
-        job = queued(client, submission, base)
+        job = _queued(client, submission, base, options["key"])
         waits, format_ = options["wait"] or options["follow"], options["format_"]
         if format_ == "table":
             click.echo(job.id)
-            click.echo(_next_text(job, target), err=True)
         elif not waits:
             click.echo(_as_json(job))
+        click.echo(_next_text(job, target), err=True)
         return _ended(client, job, options["follow"], format_) if waits else DONE
 
 
@@ -214,28 +219,17 @@ def _told(found: Checked, format_: str) -> int:
     return DONE
 
 
-def _queued(client: Client, submission: Submission, base: str | None) -> Job:
+def _queued(client: Client, submission: Submission, base: str | None, key: str | None) -> Job:
     """Return the job that a submission became, now or by an earlier try without an answer."""
-    from tuner.remote.client import Refused
-
     what = submission.model_dump(mode="json", exclude={"key", "command"})
-    with kept_key({**what, "server": client.target.url, "base": base}) as key:
-        keyed = submission.model_copy(update={"key": key.text})
-        try:
-            job = _sent(client, keyed, base)
-        except Refused as error:
-            key.answered = error.status < 500
-            raise
-        except UserError as error:
-            raise UserError(f"{error} The same command again does not queue it twice.") from error
-        key.answered = True
-    return job
-
-
-def _sent(client: Client, submission: Submission, base: str | None) -> Job:
-    job, new = _first_free(client.submit, submission, base)
+    what |= {"server": client.target.url, "base": base}
+    again = "It may have been queued or not; the same command again queues it once."
+    with asked_once(what, key, again) as chosen:
+        keyed = submission.model_copy(update={"key": chosen})
+        job, new = _first_free(client.submit, keyed, base)
     if not new:
-        click.echo(f"An earlier try has queued it already, as {job.id}.", err=True)
+        more = "" if key else "; the same command once more queues another"
+        click.echo(f"An earlier try has queued it already, as {job.id}{more}.", err=True)
     return job
 
 
@@ -246,7 +240,7 @@ def _first_free(
 
     Where there is no `base`, the name is the user's choice, or left to the server.
     """
-    from tuner.remote.client import Refused
+    from tuner.remote.connection import Refused
 
     for number in range(1, MOST_NAMES + 1):
         name = submission.name if base is None else f"{base}-{number}" if number > 1 else base

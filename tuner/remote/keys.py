@@ -1,8 +1,7 @@
-"""Keep a submission's key until its answer has come, so that saying it again queues it once.
+"""Keep a request's key until its answer has come, so that saying it again does it once.
 
-The key lies in a small file named after what is submitted. A submission that got an answer removes
-it; one whose connection broke, or whose process was killed, leaves it for the next that says the
-same.
+The key lies in a small file named after what is asked. A request that got an answer removes it; one
+whose connection broke, or whose process was killed, leaves it for the next that asks the same.
 """
 
 from __future__ import annotations
@@ -24,11 +23,9 @@ from trainables.data.cache import user_folder
 
 @dataclass
 class Key:
-    """A submission's key."""
+    """The key of a submission or of a raise."""
 
     text: str
-    again: bool
-    """Whether an earlier try that got no answer has used it."""
     answered: bool = False
     """To be set when the answer has come: the file then goes."""
 
@@ -40,12 +37,12 @@ def state_folder() -> Path:
 
 @contextmanager
 def kept_key(what: dict[str, Any]) -> Iterator[Key]:
-    """Yield the key of a submission; another process that submits the same waits meanwhile.
+    """Yield a request's key; another process that asks the same waits meanwhile.
 
     Parameters
     ----------
     what : dict
-        All that makes the submission what it is, as plain JSON values.
+        All that makes the request what it is, as plain JSON values.
 
     Raises
     ------
@@ -53,15 +50,15 @@ def kept_key(what: dict[str, Any]) -> Iterator[Key]:
         If the key cannot be kept.
     """
     name = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:32]
-    path = state_folder() / "submissions" / name
+    path = state_folder() / "keys" / name
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = _locked(path)
     except OSError as error:
-        raise UserError(f"Cannot keep the submission's key in {path}: {error.strerror}.") from error
+        raise UserError(f"Cannot keep the request's key in {path}: {error.strerror}.") from error
     with os.fdopen(descriptor, "r+") as file:  # which ends the lock
         text = file.read().strip()
-        key = Key(text or secrets.token_hex(16), again=bool(text))
+        key = Key(text or secrets.token_hex(16))
         if not text:
             file.write(key.text)
             file.flush()

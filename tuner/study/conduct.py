@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from search_spaces.model import UserError
+from tuner.fetched import refuse_fetched
 from tuner.folders import clear_unbegun
 from tuner.record import Record
 from tuner.record_file import FILE as RECORD
@@ -72,8 +73,9 @@ def is_frozen(spec: StudySpec, folder: Path) -> bool:
     Raises
     ------
     UserError
-        If it holds another one, or anything else.
+        If it holds another one, or anything else, or a copy of a server's study.
     """
+    refuse_fetched(folder)
     if (folder / FILE).exists():
         there = thawed(folder)
         if there.digest != spec.digest:

@@ -8,12 +8,14 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import uvicorn
 
+from search_spaces.model import UserError
 from tests.tuner.service.serving import Serving
 from tuner.remote.servers import Target
 
@@ -151,3 +153,11 @@ def wired(lab: Lab) -> Iterator[Wire]:
     yield wire
     with contextlib.suppress(OSError):
         wire.cut()
+
+
+def told(call: Callable[[], object]) -> str:
+    """Return the one line with which a call is refused."""
+    with pytest.raises(UserError) as error:
+        call()
+    (line,) = str(error.value).splitlines()
+    return line

@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import random
-import ssl
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from search_spaces.model import UserError
-from tests.tuner.remote.lab import Fault, Lab, Wire, wired
+from tests.tuner.remote.lab import Fault, Lab, Wire, told
 from tests.tuner.service.serving import submission
 from trainables.config import DataConfig
 from trainables.data.source import prepare
-from tuner.remote import client as module
-from tuner.remote.client import Client, Refused
+from tuner.remote import connection as module
+from tuner.remote.archive import unpack
+from tuner.remote.client import Client
+from tuner.remote.connection import Refused
 from tuner.remote.packed import tar_length, tar_parts
-from tuner.remote.servers import Target
 from tuner.service.models import Raise, Submission
-
-SERVER = {
-    "versions": {"tuner": "9.9"},
-    "capacity": None,
-    "spaces": [],
-    "presets": [],
-    "max_upload_bytes": 1,
-    "runs": "/srv",
-}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing wait for long."""
-    for name, seconds in (
-        ("FIRST_PAUSE_S", 0.01), ("POLL_S", 0.02), ("FIRST_PATIENCE_S", 0.1),
-        ("PATIENCE_S", 5.0),
-    ):  # fmt: skip
-        monkeypatch.setattr(module, name, seconds)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    found = Lab(tmp_path_factory.mktemp("lab"))
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def wire(lab: Lab) -> Iterator[Wire]:
-    with wired(lab) as found:
-        yield found
 
 
 def made(**changes: object) -> Submission:
     return Submission.model_validate(submission(**changes))
-
-
-def told(call: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as error:
-        call()
-    (line,) = str(error.value).splitlines()
-    return line
-
-
-def answering(answer: Callable[[httpx.Request], httpx.Response], url: str = "http://127.0.0.1:9"):
-    target = Target("lab", url, "tuner_token", None)
-    return Client(target, transport=httpx.MockTransport(answer))
 
 
 def test_what_the_service_answers_is_understood(lab: Lab) -> None:
@@ -84,8 +38,9 @@ def test_what_the_service_answers_is_understood(lab: Lab) -> None:
         checked = client.check(made())
         job, new = client.submit(made())
         assert (job.digest, new) == (checked.digest, True)
-        assert client.act(job.id, "stop").state == "stopped"
-        assert client.act(job.id, "resume", more=Raise(more_trials=3)).budget["trials"] == 19
+        assert client.end(job.id, "stop").state == "stopped"
+        found, new = client.resume(job.id, Raise(more_trials=3))
+        assert (found.budget["trials"], new) == (19, True)
 
 
 @pytest.mark.parametrize("stall", [False, True], ids=["cut", "blocked"])
@@ -102,7 +57,7 @@ def test_a_submission_is_queued_once_wherever_the_connection_breaks(
         wire.faults.append(Fault(**{way: at}, stall=stall))
         wire.connections, asked = 0, made()
         with Client(lab.target(port=wire.port)) as client:
-            client._answered = True
+            client.connection.answered = True
             job, _ = client.submit(asked)
         broken += wire.connections > 1
         now = {row.id for row in lab.store.jobs(limit=1000)}
@@ -128,20 +83,90 @@ def test_a_key_used_twice_gives_the_same_job_and_with_other_content_is_refused(l
 def test_an_action_whose_answer_was_lost_is_not_told_as_refused(lab: Lab, wire: Wire) -> None:
     for at in (1, 40, 200):
         lab.add_job(f"acted{at}", "alice", state="queued")
-        for verb, state in (("stop", "stopped"), ("resume", "queued"), ("pause", "paused")):
+        for verb, state in (("stop", "stopped"), (None, "queued"), ("pause", "paused")):
             wire.faults.append(Fault(down=at))
             with Client(lab.target(port=wire.port)) as client:
-                client._answered = True
-                assert client.act(f"acted{at}", verb).state == state
+                client.connection.answered = True
+                job = f"acted{at}"
+                found = client.end(job, verb) if verb else client.resume(job, Raise())[0]
+                assert found.state == state
             assert not wire.faults
     lab.add_job("acted", "alice", state="finished")
     with Client(lab.target()) as client, pytest.raises(Refused):
-        client.act("acted", "pause")
-    wire.faults.append(Fault(down=1))
+        client.end("acted", "pause")
+
+
+def test_a_raise_counts_once_wherever_the_connection_breaks_and_whatever_the_job_is_by_then(
+    lab: Lab, wire: Wire
+) -> None:
+    lab.add_job("raised", "alice", state="finished", curves=None)
+    cuts = [{way: at} for way in ("up", "down") for at in (1, 100, 250, 4000)]
+    for number, cut in enumerate(cuts, start=1):
+        more = Raise(more_trials=4, key=f"raise-{number:03d}")
+        wire.faults.append(Fault(**cut))
+        with Client(lab.target(port=wire.port)) as client:
+            client.connection.answered = True
+            found, _ = client.resume("raised", more)
+            assert found.budget["trials"] == 16 + 4 * number
+            for state in ("queued", "starting", "running", "stopping", "finished", "failed"):
+                lab.store.set_state("raised", (found.state,), state)
+                found, new = client.resume("raised", more)
+                assert (found.state, found.budget["trials"], new) == (
+                    state, 16 + 4 * number, False,
+                )  # fmt: skip
+            with pytest.raises(Refused) as error:
+                client.resume("raised", more.model_copy(update={"more_trials": 5}))
+            assert error.value.status == 409
+
+
+def test_who_follows_notices_that_a_server_has_gone_without_a_word(
+    lab: Lab, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.3)
+    lab.add_job("silent", "alice")
+    log = lab.settings.log_file("silent")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("before\n")
+    # the first connection falls silent after some polls, the second at once
+    wire.faults += [Fault(down=3000, stall=True), Fault(down=0, stall=True)]
+    notices: list[str] = []
+    with Client(lab.target(port=wire.port), notices.append) as client:
+        parts = client.follow_log("silent")
+        assert next(parts) == "before\n"
+
+        def later() -> None:
+            deadline_s = time.monotonic() + 60
+            while len(notices) < 2 and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+            with log.open("a") as file:
+                file.write("after\n")
+            lab.store.set_state("silent", ("running",), "finished", ended_at=1.0)
+
+        writer = threading.Thread(target=later)
+        writer.start()
+        assert "".join(parts) == "after\n"
+        writer.join()
+        wire.faults.append(Fault(down=0, stall=True))
+        wire.cut()
+        wire.mend()
+        assert client.wait("silent").state == "finished"
+    url = f"http://127.0.0.1:{wire.port}"
+    gone = f"The connection to {url} broke off (no answer in time). Trying again; Ctrl-C leaves."
+    assert notices[:2] == [gone, f"Connected to {url} again."]
+
+
+def test_an_archive_that_stops_coming_is_asked_for_again(
+    lab: Lab, wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.5)
+    lab.add_job("large", "alice", state="finished")
+    wire.faults.append(Fault(down=2000, stall=True))
     with Client(lab.target(port=wire.port)) as client:
-        client._answered = True
-        found = client.act("acted", "resume", more=Raise(more_trials=4))
-        assert (found.state, found.budget["trials"]) == ("queued", 20)  # raised once
+        client.connection.answered = True
+        client.archive("large", tmp_path / "large.tar.gz")
+    assert wire.connections >= 2
+    unpack(tmp_path / "large.tar.gz", "large", tmp_path / "large")
+    assert (tmp_path / "large" / "record.db").is_file()
 
 
 def test_a_log_is_followed_without_gap_or_repeat_over_a_wire_that_breaks(
@@ -169,7 +194,7 @@ def test_a_log_is_followed_without_gap_or_repeat_over_a_wire_that_breaks(
     writer.start()
     notices: list[str] = []
     with Client(lab.target(port=wire.port), notices.append) as client:
-        client._answered = True
+        client.connection.answered = True
         found = "".join(client.follow_log("talks"))
     writer.join()
     assert found == whole
@@ -195,17 +220,6 @@ def test_who_follows_waits_out_a_server_that_is_away_and_is_told(lab: Lab, wire:
     assert notices[1:] == [f"Connected to http://127.0.0.1:{wire.port} again."]
 
 
-def test_who_does_not_follow_is_told_soon_that_nobody_answers(lab: Lab, wire: Wire) -> None:
-    wire.cut()
-    with Client(lab.target(port=wire.port)) as client:
-        began_s = time.monotonic()
-        line = told(client.me)
-        assert time.monotonic() - began_s < 2.0
-    url = f"http://127.0.0.1:{wire.port}"
-    assert line.startswith(f"Nobody answers at {url} (")
-    assert f"is the SSH tunnel up? ssh -N -L {wire.port}:127.0.0.1:8642 user@server" in line
-
-
 def test_a_data_set_arrives_whole_over_a_wire_that_breaks(
     lab: Lab, wire: Wire, tmp_path: Path
 ) -> None:
@@ -215,7 +229,7 @@ def test_a_data_set_arrives_whole_over_a_wire_that_breaks(
     wire.faults += [Fault(up=100_000), Fault(up=length - 10), Fault(down=1)]
     told_bytes: list[int] = []
     with Client(lab.target(port=wire.port)) as client:
-        client._answered = True
+        client.connection.answered = True
         found = client.upload(
             data.fingerprint, "faces.zip", lambda: tar_parts(data.folder, told_bytes.append), length
         )
@@ -239,94 +253,12 @@ def test_a_large_body_is_refused_in_the_servers_words(lab: Lab) -> None:
     assert "must be at most" in line or "too" in line
 
 
-def test_a_wrong_token_is_told(lab: Lab) -> None:
-    target = lab.target()._replace(token="tuner_wrong_token_0123456789")
-    with Client(target) as client:
-        line = told(client.me)
-    assert line.startswith("Server lab does not know your token")
-    assert target.token not in line
-
-
-@pytest.mark.parametrize(
-    ("answer", "part"),
-    [
-        (httpx.Response(200, json={**SERVER, "new_field": 1, "capacity": None}), ""),
-        (httpx.Response(200, json={"versions": {}}), "does not answer as this tuner"),
-        (httpx.Response(200, text="<html>"), "does not answer as this tuner"),
-        (httpx.Response(404, json={"detail": "Not Found"}), "and of the same version?"),
-        (httpx.Response(404, text="<html>nginx"), "is that a tuner server"),
-        (httpx.Response(404, json={"error": "Nothing here."}), "Nothing here."),
-        (httpx.Response(302, headers={"location": "https://x/y"}), "sends elsewhere, to https://x"),
-        (httpx.Response(500, text="oops"), "failed (status 500); its log says why"),
-        (httpx.Response(500, json={"error": "Unexpected error."}), "Unexpected error."),
-        (httpx.Response(422, json={"error": "T must\nbe 1."}), "T must be 1."),
-        (httpx.Response(403, json=["x"]), "does not answer as this tuner"),
-        (httpx.Response(503, json={"error": "Ray is away."}), "Ray is away."),
-        (
-            httpx.Response(200, headers={"content-encoding": "gzip"}, content=iter([b"no gzip"])),
-            "does not answer as this tuner",
-        ),
-    ],
-)  # fmt: skip
-def test_other_versions_and_what_is_no_server_are_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response, part: str
-) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
-    with answering(lambda request: answer) as client:
-        if not part:
-            assert client.server().versions == {"tuner": "9.9"}
-        else:
-            assert part in told(client.server)
-
-
-def test_an_overloaded_server_is_asked_again(lab: Lab) -> None:
-    answers = [502, 503, 504, 429]
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert request.headers["authorization"] == "Bearer tuner_token"
-        return httpx.Response(answers.pop(), text="") if answers else httpx.Response(
-            200, json=SERVER
-        )  # fmt: skip
-
-    with answering(answer) as client:
-        assert client.server().runs == "/srv"
-
-
-@pytest.mark.parametrize(
-    ("error", "url", "part"),
-    [
-        (ssl.SSLCertVerificationError("certificate verify failed: self-signed"), "https://127.0.0.1:1",
-         "certificate that is not trusted"),
-        (ssl.SSLError("wrong version number"), "https://lab.example.org", "does not speak TLS"),
-        (OSError("Connection refused"), "http://lab.example.org", "is the address right"),
-        (OSError("Connection refused"), "https://127.0.0.1", "ssh -N -L 443:127.0.0.1:8642"),
-    ],
-)  # fmt: skip
-def test_why_nobody_answers_is_told(error: Exception, url: str, part: str) -> None:
-    tries = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        tries.append(request)
-        raise httpx.ConnectError(str(error)) from error
-
-    with answering(answer, url) as client:
-        assert part in told(client.me)
-    assert (len(tries) == 1) == isinstance(error, ssl.SSLError)
-
-
-def test_a_ca_file_that_is_none_is_told(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("no certificate")
-    for name in ("ca.pem", "none.pem"):
-        target = Target("lab", "https://127.0.0.1:1", "tuner_token", tmp_path / name)
-        assert f"Cannot read ca_file {tmp_path / name}" in told(lambda at=target: Client(at))
-
-
 def test_a_job_of_another_or_of_none_is_told_in_the_clients_words(lab: Lab) -> None:
     lab.add_job(name := f"bobs-{uuid.uuid4().hex[:8]}", "bob", curves=None)
     with Client(lab.target()) as client:
         for job in (name, "none"):
             expected = f"You have no job {job!r} on lab; `tuner jobs --all` lists yours."
             assert told(lambda job=job: client.job(job)) == expected
-            assert told(lambda job=job: client.act(job, "stop")) == expected
+            assert told(lambda job=job: client.end(job, "stop")) == expected
         assert "\n" not in told(lambda: client.job("../../etc/passwd"))
         assert "\n" not in told(lambda: client.job("a?x=y#z"))

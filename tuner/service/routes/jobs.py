@@ -117,19 +117,25 @@ def pause(id: Id, user: CallerDep, service: ServiceDep, request: Request) -> Job
     return _asked(id, "pause", user, service, request)
 
 
-@router.post("/jobs/{id}/resume", status_code=202)
+@router.post("/jobs/{id}/resume", status_code=202, responses={200: {"model": Job}})
 def resume(
     id: Id,
     user: CallerDep,
     service: ServiceDep,
     request: Request,
+    response: Response,
     more: Annotated[Raise, Body()] = Raise(),  # noqa: B008 - frozen
 ) -> Job:
-    """Queue a job again that was paused or has ended, perhaps with a larger budget."""
-    row = service.job(user, id)
+    """Queue a job again that was paused or has ended, perhaps with a larger budget.
+
+    Where that has been done already, as by the same key, the job is returned as it is (200).
+    """
+    before = service.job(user, id)
     detail = json.dumps(more.amounts) if more.amounts else None
     by = Act(user.name, "resume", detail, address(request))
-    row = service.store.resume(id, checked_raise(row, more), by=by)
+    row = service.store.resume(id, checked_raise(before, more), by=by)
+    if row.arrival == before.arrival:
+        response.status_code = 200
     service.conductor.wake()
     return service.told(row)
 
