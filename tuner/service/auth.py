@@ -22,9 +22,10 @@ from tuner.service.store import Store
 from tuner.service.tables import Act, JobRow, UserRow
 
 COOKIE = "tuner_session"
+"""How its name begins; the database's tag follows, since all ports of a host share its cookies."""
 PAGE_HEADER = "X-Tuner"
 """Sent as 1 by the page with everything but GET."""
-SESSION_S = 7 * 86400
+SESSION_S = 12 * 3600
 SAFE = ("GET", "HEAD")
 LONGEST_ADDRESS = 45
 """Of IPv6, with an IPv4 address in it."""
@@ -78,7 +79,9 @@ class Auth:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._cookie = f"{COOKIE}_{store.tag}"
         self._failures = Rate(per_s=10 / 60, burst=10)
+        self._log_ins = Rate(per_s=10 / 60, burst=10)
         self._writes = Rate(per_s=50, burst=500)
 
     def caller(self, request: Request) -> UserRow:
@@ -93,7 +96,7 @@ class Auth:
             were too many.
         """
         header = request.headers.get("authorization")
-        cookie = request.cookies.get(COOKIE)
+        cookie = request.cookies.get(self._cookie)
         if header is not None:
             scheme, _, token = header.partition(" ")
             user = self._of_token(token.strip()) if scheme.lower() == "bearer" else None
@@ -117,30 +120,35 @@ class Auth:
     def log_in(self, request: Request, response: Response, token: str) -> UserRow:
         """Open a session for the page and set its cookie.
 
+        Good tokens are counted for each address and user: through tunnels all users come from one
+        address, where one must not keep the others out.
+
         Raises
         ------
         HTTPException
-            401 or 429 as `caller`.
+            401 if the token is not known, 429 if there were too many attempts.
         """
         user = self._of_token(token)
         if user is None:
             self._failed(request)
             raise _unknown("The token is not known here, or no longer good.")
+        if not self._log_ins.take(f"{address(request)} {user.name}"):
+            raise _too_many("Too many log-ins from this address; wait a few seconds.", 6)
         session = secrets.token_urlsafe(32)
         by = Act(user.name, "log in", address=address(request))
-        self._store.add_session(hashed(session), user.token_hash, time.time() + SESSION_S, by=by)
+        self._store.add_session(hashed(session), user.token_hash, SESSION_S, by=by)
         response.set_cookie(
-            COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict",
+            self._cookie, session, max_age=SESSION_S, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",
         )  # fmt: skip
         return user
 
     def log_out(self, request: Request, response: Response) -> None:
         """Forget the session, if there is one."""
-        cookie = request.cookies.get(COOKIE)
+        cookie = request.cookies.get(self._cookie)
         if cookie is not None:
             self._store.drop_session(hashed(cookie))
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        response.delete_cookie(self._cookie, httponly=True, samesite="strict")
 
     def _of_token(self, token: str) -> UserRow | None:
         return self._of_hash(hashed(token))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
-from httpx import Response
+from httpx import Cookies, Response
 from starlette.testclient import TestClient
 
 from tests.tuner.service.serving import Serving
@@ -29,13 +28,18 @@ def test_tokens_are_256_random_bits() -> None:
 def test_neither_tokens_nor_sessions_are_in_the_database(serving: Serving) -> None:
     client = serving.client(None)
     client.post("/api/v1/session", json={"token": serving.tokens["alice"]})
-    session = client.cookies[COOKIE]
+    session = client.cookies[name_of(serving)]
     path = serving.settings.service_folder / "service.db"
     dump = "\n".join(sqlite3.connect(path).iterdump())
     for secret in (*serving.tokens.values(), session):
         assert secret not in dump
         assert hashlib.sha256(secret.encode()).hexdigest() == hashed(secret)
     assert hashed(serving.tokens["alice"]) in dump
+
+
+def name_of(serving: Serving) -> str:
+    """Return what a service calls its cookie."""
+    return f"{COOKIE}_{serving.store.tag}"
 
 
 def logged_in(serving: Serving, name: str = "alice") -> tuple[TestClient, Response]:
@@ -79,10 +83,10 @@ def test_a_bearer_token_counts_before_a_cookie(serving: Serving) -> None:
 
 def test_a_session_ends_when_logged_out(serving: Serving) -> None:
     client, _ = logged_in(serving)
-    session = client.cookies[COOKIE]
+    session = client.cookies[name_of(serving)]
     assert client.delete("/api/v1/session", headers={"X-Tuner": "1"}).status_code == 204
     again = serving.client(None)
-    again.cookies.set(COOKIE, session)
+    again.cookies.set(name_of(serving), session)
     assert again.get("/api/v1/me").status_code == 401
 
 
@@ -92,11 +96,53 @@ def test_a_session_ends_with_its_users_token(serving: Serving) -> None:
     assert client.get("/api/v1/me").status_code == 401
 
 
-def test_a_session_expires(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    client, _ = logged_in(serving)
-    later = time.time() + 8 * 86400
-    monkeypatch.setattr(serving.store, "_clock", lambda: later)
+def test_a_session_expires_after_half_a_day(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1_800_000_000.0
+    monkeypatch.setattr(serving.store, "_clock", lambda: now_s)
+    client, answer = logged_in(serving)
+    assert "Max-Age=43200" in answer.headers["set-cookie"]
+    now_s += 43_199
+    assert client.get("/api/v1/me").status_code == 200
+    now_s += 2
     assert client.get("/api/v1/me").status_code == 401
+
+
+def test_services_on_one_host_do_not_end_each_others_sessions(tmp_path: Path) -> None:
+    servings = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        servings.append(Serving(tmp_path / name))
+    browser = Cookies()  # shares cookies among all ports of a host
+    clients = [serving.client(None) for serving in servings]
+    for client, serving in zip(clients, servings, strict=True):
+        client._cookies = browser
+        answer = client.post("/api/v1/session", json={"token": serving.tokens["alice"]})
+        assert answer.status_code == 204
+    assert [client.get("/api/v1/me").status_code for client in clients] == [200, 200]
+    assert clients[0].delete("/api/v1/session", headers={"X-Tuner": "1"}).status_code == 204
+    assert [client.get("/api/v1/me").status_code for client in clients] == [401, 200]
+
+
+def test_log_ins_are_slowed_without_keeping_others_of_the_same_address_out(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(serving.app.state.service.auth._log_ins, "_clock", lambda: now_s)
+
+    def log_in(name: str) -> Response:
+        body = {"token": serving.tokens[name]}
+        return serving.client(None).post("/api/v1/session", json=body)
+
+    answers = [log_in("alice") for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [204] * 10 + [429]
+    assert answers[-1].json() == {
+        "error": "Too many log-ins from this address; wait a few seconds."
+    }
+    assert log_in("bob").status_code == 204
+    now_s += float(answers[-1].headers["Retry-After"])
+    assert log_in("alice").status_code == 204
 
 
 def test_failed_attempts_are_bounded_without_locking_anyone_out(serving: Serving) -> None:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tests.tuner.service.heads import ENVIRONMENT, Head
-from tests.tuner.service.test_store import free, new
+from tests.tuner.service.stores import free, new
 from tests.tuner.test_engine import TINY, content, epochs_recorded
 from tuner.record import Record
 from tuner.service.job import LOG

@@ -13,7 +13,7 @@ import pytest
 
 from search_spaces.model import UserError
 from tests.tuner.made_runs import make_run
-from tests.tuner.service.test_store import Clock, new
+from tests.tuner.service.stores import Clock, new
 from tuner.record_file import lock_file
 from tuner.service.job import NOW, OUTCOME, REQUEST
 from tuner.service.models import Assignment, JobState, Outcome, Raise
