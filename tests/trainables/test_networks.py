@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -269,24 +268,25 @@ def test_width_stem_and_channels(stem: str, side_after: int, depth: int, channel
     assert shapes == [(2, 4 * 2**i * expansion, side, side) for i, side in enumerate(sides)]
 
 
-@pytest.mark.parametrize(("channels", "side"), [(8, 12), (8, 24), (8, 32), (4, 12)])
-def test_a_slim_projection_equals_the_strided_convolution_bit_for_bit(
-    channels: int, side: int
-) -> None:
-    """At sides where the strided convolution does not end the process."""
+@pytest.mark.parametrize(("channels", "side"), [(8, 12), (8, 24), (8, 48), (4, 12)])
+def test_a_slim_projection_equals_the_strided_convolution(channels: int, side: int) -> None:
+    """The reference runs without oneDNN, whose kernel overruns its memory."""
     torch.manual_seed(side)
     slim = conv(channels, 2 * channels, 1, stride=2).to(memory_format=torch.channels_last)
     assert isinstance(slim, SlimProjection)
-    x_BCHW = torch.randn(64, channels, side, side).to(memory_format=torch.channels_last)
-    x_BCHW.requires_grad_(True)
+    x_BCHW = torch.randn(64, channels, side, side)
     found = []
-    for forward in (slim.forward, functools.partial(nn.Conv2d.forward, slim)):
-        out_BCHW = forward(x_BCHW)
-        noise_BCHW = torch.randn(out_BCHW.shape, generator=torch.Generator().manual_seed(1))
-        gradients = torch.autograd.grad(out_BCHW, (x_BCHW, slim.weight), noise_BCHW)
+    for format in (torch.channels_last, torch.contiguous_format):
+        ours = format == torch.channels_last
+        given_BCHW = x_BCHW.clone(memory_format=format).requires_grad_(True)
+        weight = slim.weight if ours else slim.weight.detach().contiguous().requires_grad_(True)
+        with torch.backends.mkldnn.flags(enabled=ours):
+            out_BCHW = slim(given_BCHW) if ours else functional.conv2d(given_BCHW, weight, stride=2)
+            noise_BCHW = torch.randn(out_BCHW.shape, generator=torch.Generator().manual_seed(1))
+            gradients = torch.autograd.grad(out_BCHW, (given_BCHW, weight), noise_BCHW)
         found.append((out_BCHW, *gradients))
-    for ours, strided in zip(*found, strict=True):
-        assert torch.equal(ours, strided)
+    for one, reference in zip(*found, strict=True):
+        torch.testing.assert_close(one, reference, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("width", [1, 4, 8, 12, 16])
