@@ -7,7 +7,8 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-units="tuner-ray.service tuner-serve.service tuner-mps.service"
+units="tuner-ray.service tuner-serve.socket tuner-serve.service tuner-mps.service"
+secrets="TUNER_DATABASE|TUNER_WEBHOOK|TUNER_NOTIFY_COMMAND"   # the service's own
 root=
 remove=
 while [ $# -gt 0 ]; do
@@ -29,7 +30,8 @@ if [ -n "$remove" ]; then
     done
     rm -f "$root/etc/sysusers.d/tuner.conf" "$root/etc/tmpfiles.d/tuner.conf"
     [ -n "$root" ] || systemctl daemon-reload
-    echo "Removed the units. To remove the rest: rm -r /opt/tuner /etc/tuner /srv/tuner; userdel tuner"
+    echo "Removed the units. To remove the rest: rm -r /opt/tuner /etc/tuner /srv/tuner;" \
+        "rm -f /etc/ssh/sshd_config.d/tuner-users.conf; userdel tuner; groupdel tuner-users"
     exit 0
 fi
 
@@ -46,10 +48,21 @@ if [ ! -s "$root/etc/tuner/ray-token" ]; then
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$root/etc/tuner/ray-token")
     echo "Made Ray's token: $root/etc/tuner/ray-token"
 fi
-[ -e "$root/etc/tuner/tuner.env" ] ||
-    install -m 640 "$here/systemd/tuner.env.example" "$root/etc/tuner/tuner.env"
-[ -n "$root" ] || chgrp tuner /etc/tuner/ray-token /etc/tuner/tuner.env
-chmod 640 "$root/etc/tuner/ray-token" "$root/etc/tuner/tuner.env"
+[ -n "$root" ] || chgrp tuner /etc/tuner/ray-token
+chmod 640 "$root/etc/tuner/ray-token"
+
+# Settings are systemd's to read, before it gives up root: searches run as the service's user.
+for part in ray serve; do
+    [ -e "$root/etc/tuner/$part.env" ] ||
+        install -m 600 "$here/systemd/$part.env.example" "$root/etc/tuner/$part.env"
+    chmod 600 "$root/etc/tuner/$part.env"
+done
+if [ -e "$root/etc/tuner/tuner.env" ]; then   # of an earlier version: both in one
+    grep -E "^($secrets)=" "$root/etc/tuner/tuner.env" >>"$root/etc/tuner/serve.env" || true
+    grep -Ev "^($secrets)=|^#|^ *$" "$root/etc/tuner/tuner.env" >>"$root/etc/tuner/ray.env" || true
+    rm "$root/etc/tuner/tuner.env"
+    echo "Moved the settings of tuner.env into ray.env and serve.env."
+fi
 
 for unit in $units; do
     install -D -m 644 "$here/systemd/$unit" "$root/etc/systemd/system/$unit"

@@ -181,18 +181,51 @@ def test_installing_twice_keeps_token_and_settings_and_removing_keeps_them_too(
     tmp_path: Path,
 ) -> None:
     assert install("--root", str(tmp_path)).returncode == 0
-    token, settings = tmp_path / "etc/tuner/ray-token", tmp_path / "etc/tuner/tuner.env"
+    etc = tmp_path / "etc/tuner"
+    token, ray, serve = etc / "ray-token", etc / "ray.env", etc / "serve.env"
     first = token.read_text()
     assert re.fullmatch(r"[0-9a-f]{64}", first)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (token, settings)} == {0o640}
-    settings.write_text("TUNER_RAY_OPTIONS=--num-gpus=2\n")
+    assert mode(token) == 0o640
+    assert (mode(ray), mode(serve)) == (0o600, 0o600)
+    ray.write_text("TUNER_RAY_OPTIONS=--num-gpus=2\n")
+    serve.write_text("TUNER_WEBHOOK=https://example.org/secret\n")
+    serve.chmod(0o644)  # an editor's doing
     assert install("--root", str(tmp_path)).returncode == 0
     assert token.read_text() == first
-    assert settings.read_text() == "TUNER_RAY_OPTIONS=--num-gpus=2\n"
+    assert ray.read_text() == "TUNER_RAY_OPTIONS=--num-gpus=2\n"
+    assert serve.read_text() == "TUNER_WEBHOOK=https://example.org/secret\n"
+    assert mode(serve) == 0o600
     installed = {path.name for path in (tmp_path / "etc/systemd/system").iterdir()}
-    assert installed == {path.name for path in (DEPLOY / "systemd").glob("*.service")}
+    units = [*(DEPLOY / "systemd").glob("*.service"), *(DEPLOY / "systemd").glob("*.socket")]
+    assert installed == {path.name for path in units}
     assert install("--root", str(tmp_path), "--remove").returncode == 0
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {token, settings}
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {token, ray, serve}
+
+
+def mode(path: Path) -> int:
+    """Return who may do what with a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_settings_of_an_earlier_version_are_parted_and_secrets_go_to_the_service(
+    tmp_path: Path,
+) -> None:
+    etc = tmp_path / "etc/tuner"
+    etc.mkdir(parents=True)
+    (etc / "tuner.env").write_text(
+        "# ours\n\nTUNER_RAY_OPTIONS=--num-gpus=2\nTUNER_WEBHOOK=https://x/#SECRET\n"
+        "#TUNER_NOTIFY_COMMAND=x\nHTTPS_PROXY=http://proxy:3128\nTUNER_DATABASE=sqlite:///x\n"
+    )
+    assert "tuner.env" in install("--root", str(tmp_path)).stdout
+    given = {
+        name: [line for line in (etc / name).read_text().splitlines() if line and line[0] != "#"]
+        for name in ("ray.env", "serve.env")
+    }
+    assert given == {
+        "ray.env": ["TUNER_RAY_OPTIONS=--num-gpus=2", "HTTPS_PROXY=http://proxy:3128"],
+        "serve.env": ["TUNER_WEBHOOK=https://x/#SECRET", "TUNER_DATABASE=sqlite:///x"],
+    }
+    assert not (etc / "tuner.env").exists()
 
 
 def test_the_installer_tells_how_to_use_it() -> None:

@@ -84,10 +84,11 @@ def test_every_file_of_the_repository_that_is_named_exists() -> None:
 
 
 def test_every_unit_and_every_setting_that_is_named_exists() -> None:
-    units = {name.removesuffix(".service") for name in NAMES}
+    units = {name.removesuffix(".service") for name in NAMES} | {"tuner-users"}
     named = set(re.findall(r"\btuner-(?:ray|serve|mps|[a-z]+)(?=[ .`,]|$)", TEXT))
     assert named - {"tuner-runs"} <= units
-    settings = (UNITS / "tuner.env.example").read_text() + str(environment("tuner-ray.service"))
+    settings = "".join(path.read_text() for path in UNITS.glob("*.env.example"))
+    settings += str(environment("tuner-ray.service"))
     for variable in re.findall(r"\b((?:TUNER|RAY|CUDA_MPS)_[A-Z_]+)=", TEXT):
         assert variable in settings
 

@@ -17,6 +17,7 @@ from tuner.cli.serve import PORT
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = DEPLOY / "systemd"
+SOCKET = "tuner-serve.socket"
 NAMES = ("tuner-ray.service", "tuner-serve.service", "tuner-mps.service")
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path on Linux."""
@@ -62,11 +63,14 @@ def parsed(command: click.Command, arguments: list[str]) -> dict[str, object]:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, SOCKET])
 def test_systemd_finds_nothing_wrong_but_programs_that_are_not_installed(
     name: str, tmp_path: Path
 ) -> None:
-    for one in NAMES:  # so that the units that a unit names are there, and none of this machine's
+    for one in (
+        *NAMES,
+        SOCKET,
+    ):  # so that the units that a unit names are there, and none of this machine's
         shutil.copy(UNITS / one, tmp_path)
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:", "LC_ALL": "C"}
     done = subprocess.run(
@@ -97,7 +101,7 @@ def test_ray_understands_its_command_line_and_is_told_to_keep_to_the_loopback() 
     assert given["head"] and given["block"]
     assert (given["node_ip_address"], given["dashboard_host"]) == ("127.0.0.1", "127.0.0.1")
     assert (str(given["port"]), str(given["dashboard_port"])) == ("6379", "8265")
-    example = (UNITS / "tuner.env.example").read_text()
+    example = (UNITS / "ray.env.example").read_text()
     (options,) = [one for one in example.splitlines() if one.startswith("#TUNER_RAY_OPTIONS=")]
     assert parsed(scripts.start, options.partition("=")[2].split())["num_gpus"] == 2
 
@@ -119,7 +123,8 @@ def test_tuner_understands_its_command_line_and_listens_to_this_machine_alone() 
     assert program == "/opt/tuner/venv/bin/tuner"
     command = cli.get_command(click.Context(cli), verb)  # type: ignore[attr-defined]
     given = parsed(command, arguments)
-    assert (given["host"], given["port"]) == ("127.0.0.1", PORT)
+    socket = unit(SOCKET)["Socket"]
+    assert (socket["ListenStream"], socket.get("Accept")) == (f"127.0.0.1:{PORT}", None)
     assert given["ray"] == "http://127.0.0.1:8265"
     assert str(given["runs"]).startswith("/srv/tuner/")
 
@@ -133,22 +138,44 @@ def test_both_units_know_ray_by_the_same_token_and_run_as_one_unprivileged_user(
         assert (section["User"], section["NoNewPrivileges"]) == ("tuner", "yes")
 
 
+def test_the_port_is_held_while_the_service_starts_again_and_comes_and_goes_with_it() -> None:
+    serve = unit("tuner-serve.service")
+    assert serve["Unit"]["Requires"] == serve["Install"]["Also"] == SOCKET
+    assert "Service" not in unit(SOCKET)["Socket"]  # of the same name
+
+
+def variables_of(example: str) -> set[str]:
+    """Return the variables that an example of settings shows."""
+    lines = (UNITS / example).read_text().splitlines()
+    return {line[1:].partition("=")[0] for line in lines if line.startswith(("#TUNER", "#CUDA"))}
+
+
 def test_every_variable_of_the_settings_is_one_that_somebody_reads() -> None:
     serve = cli.get_command(click.Context(cli), "serve")  # type: ignore[attr-defined]
-    read = {option.envvar for option in serve.params if getattr(option, "envvar", None)}
-    read |= {"TUNER_RAY_OPTIONS", "CUDA_MPS_PIPE_DIRECTORY"}
-    example = (UNITS / "tuner.env.example").read_text().splitlines()
-    given = {line.strip("#").partition("=")[0] for line in example if line.startswith("#TUNER")}
-    assert given and given <= read
+    secrets = {option.envvar for option in serve.params if getattr(option, "envvar", None)}
+    assert variables_of("serve.env.example") == secrets
+    assert variables_of("ray.env.example") == {"TUNER_RAY_OPTIONS", "CUDA_MPS_PIPE_DIRECTORY"}
     assert environment("tuner-mps.service")["CUDA_MPS_PIPE_DIRECTORY"] == "/run/tuner-mps"
-    assert "#CUDA_MPS_PIPE_DIRECTORY=/run/tuner-mps" in example
+    assert "#CUDA_MPS_PIPE_DIRECTORY=/run/tuner-mps" in (UNITS / "ray.env.example").read_text()
+
+
+def test_searches_inherit_nothing_that_is_the_services_own() -> None:
+    """They are children of Ray's head."""
+    assert lines("tuner-ray.service", "EnvironmentFile") == ["-/etc/tuner/ray.env"]
+    assert lines("tuner-serve.service", "EnvironmentFile") == ["-/etc/tuner/serve.env"]
+    removed = " ".join(lines("tuner-ray.service", "UnsetEnvironment")).split()
+    assert set(removed) == variables_of("serve.env.example")
+    assert lines("tuner-ray.service", "PassEnvironment") == []
+    needed = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED", "TMPDIR", "HOME"}
+    assert set(environment("tuner-ray.service")) == needed | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
 
 
 def test_the_service_survives_without_ray_and_searches_survive_the_service() -> None:
     serve = unit("tuner-serve.service")
     assert "tuner-ray.service" in serve["Unit"]["After"]
     assert "tuner-ray.service" in serve["Unit"]["Wants"]
-    assert not {"Requires", "BindsTo", "PartOf"} & set(serve["Unit"])
+    assert not {"BindsTo", "PartOf"} & set(serve["Unit"])
+    assert "tuner-ray" not in serve["Unit"]["Requires"]
 
 
 def test_searches_are_found_by_the_command_that_the_service_gives_to_ray() -> None:

@@ -17,6 +17,8 @@ from tuner.folders import check_name, writable
 from tuner.service.settings import GB, RAY_URL, Settings
 
 if TYPE_CHECKING:
+    import socket
+
     from tuner.service.store import Store
 
 PORT = 8642
@@ -56,22 +58,26 @@ def serve_command(host: str, port: int, **options: Any) -> int:
     """Take searches from users, queue them fairly, and show them on a page.
 
     Needs a Ray head on this machine: `ray start --head`. Users are made with `tuner user add`. It
-    is meant to be reached through an SSH tunnel; see docs/server.md.
+    is meant to be reached through an SSH tunnel; see docs/server.md. Where systemd hands over a
+    socket, it serves at that one instead of --host and --port.
     """
+    from tuner.service.listening import bound, inherited
     from tuner.service.store import Store
     from tuner.service.supervisor import Supervisor
 
+    handed = inherited()
     settings = settings_of(**options)
     store = Store(settings.database_url)
     try:
-        check_host(host, store, settings)
+        check_host(host if handed is None else handed.getsockname()[0], store, settings)
+        listening = bound(host, port) if handed is None else handed
         logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
         for noisy in ("httpx", "httpcore"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         supervisor = Supervisor(settings, store)
         supervisor.start()
         try:
-            run(settings, store, supervisor, host, port)
+            run(settings, store, supervisor, listening)
         finally:
             supervisor.stop()
     finally:
@@ -150,19 +156,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def run(settings: Settings, store: Store, supervisor: Any, host: str, port: int) -> None:
-    """Serve until a signal ends it.
-
-    Raises
-    ------
-    UserError
-        If the address cannot be listened at.
-    """
-    import socket
-
+def run(settings: Settings, store: Store, supervisor: Any, listening: socket.socket) -> None:
+    """Serve at a socket that listens until a signal ends it, and close it."""
     import uvicorn
 
     from tuner.service.app import create_app
+    from tuner.service.limits import cut_off_stalled
 
     app = create_app(settings, store, supervisor)
 
@@ -173,26 +172,15 @@ def run(settings: Settings, store: Store, supervisor: Any, host: str, port: int)
             app.state.hub.close()
             await super().shutdown(sockets)
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen(1024)
-        except OSError as error:
-            raise UserError(
-                f"Cannot listen at {host}:{port}: {error.strerror}. Choose another --port."
-            ) from error
-        name = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving at http://{name}:{listening.getsockname()[1]}", err=True)
+    with listening:
+        cut_off_stalled(listening)
+        host, port = listening.getsockname()[:2]
+        click.echo(f"Serving at http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S,
             server_header=False, proxy_headers=False,  # which any user of a tunnel could send
         )  # fmt: skip
         Server(config).run(sockets=[listening])
-    finally:
-        listening.close()
 
 
 @click.group("user")
