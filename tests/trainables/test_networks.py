@@ -286,7 +286,7 @@ def test_a_slim_projection_equals_the_strided_convolution(channels: int, side: i
             gradients = torch.autograd.grad(out_BCHW, (given_BCHW, weight), noise_BCHW)
         found.append((out_BCHW, *gradients))
     for one, reference in zip(*found, strict=True):
-        torch.testing.assert_close(one, reference, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one, reference, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("width", [1, 4, 8, 12, 16])
