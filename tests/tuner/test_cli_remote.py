@@ -676,6 +676,20 @@ def test_a_data_set_is_pushed_once_listed_and_found_by_its_content_or_name(
     )
 
 
+def test_a_data_set_that_is_damaged_there_is_pushed_again(lab: Lab, home: Path) -> None:
+    write_zip(home / "worn.zip", class_folders(["ant", "bee"], 6, ["train", "val", "test"]))
+    fingerprint = done("data", "push", "worn.zip").strip()
+    images = lab.settings.data_folder(fingerprint, "worn.zip") / "images.npy"
+    whole = images.read_bytes()
+    images.chmod(0o600)
+    images.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = tuner("data", "push", "worn.zip")
+    assert (again.exit_code, again.stdout.strip()) == (0, fingerprint)
+    assert "lab has worn.zip damaged; it is sent again." in again.stderr
+    assert images.read_bytes() == whole
+    assert "already" in tuner("data", "push", "worn.zip").stderr
+
+
 def test_a_name_with_two_contents_must_be_here_to_be_meant(lab: Lab, home: Path) -> None:
     for content in (DATA, OTHER_DATA):
         write_zip(home / "twice.zip", content)

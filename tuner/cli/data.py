@@ -117,7 +117,8 @@ def push_command(
         data = packed_here(config, cache)
         known = {(one.fingerprint, one.name) for one in client.data_sets()}
         length = tar_length(data.folder)
-        if (data.fingerprint, chosen) in known:
+        is_known = (data.fingerprint, chosen) in known
+        if is_known and client.is_sound(data.fingerprint, chosen):
             click.echo(f"{target.name} has {chosen} already.", err=True)
         elif length > most:
             raise UserError(
@@ -125,6 +126,8 @@ def push_command(
                 f" {most / 1e9:.1f}: ask its admin for `tuner data add`."
             )
         else:
+            if is_known:
+                click.echo(f"{target.name} has {chosen} damaged; it is sent again.", err=True)
             tell = _progress()
 
             def sent(done: int) -> None:

@@ -181,6 +181,11 @@ class Client:
         plain = {"Accept-Encoding": "identity"}  # it is packed already
         self._computed("GET", f"{_path(job)}/archive", headers=plain, into=file)
 
+    def is_sound(self, fingerprint: str, name: str) -> bool:
+        """Return whether a data set that the server knows is still what its fingerprint says."""
+        answer = self._computed("POST", f"/datasets/{fingerprint}/{quote(name, safe='')}/check")
+        return self.connection.parsed(dict[str, bool], answer).get("sound", False)
+
     def upload(
         self, fingerprint: str, name: str, content: Callable[[], Iterator[bytes]], length: int
     ) -> DataSet:
