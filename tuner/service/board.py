@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from tuner.service import queue
@@ -49,6 +49,8 @@ class Board:
         Returns lines such as that Ray is away.
     remaining_s : callable
         Estimates how long a job that holds GPUs will still take; None if unknown.
+    waited_s : callable
+        Returns by job how long it has waited.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Board:
         capacity: Callable[[], Capacity | None],
         notes: Callable[[], Sequence[str]],
         remaining_s: Callable[[JobRow], float | None],
+        waited_s: Callable[[], Mapping[str, float]],
     ) -> None:
         self._store, self._capacity, self._notes = store, capacity, notes
-        self._remaining_s = remaining_s
+        self._remaining_s, self._waited_s = remaining_s, waited_s
         self._lock = threading.Lock()
         self._kept: tuple[float, int, Snapshot] | None = None
 
@@ -124,7 +127,7 @@ class Board:
         self, waiting: Sequence[JobRow], held: Sequence[JobRow] | None = None
     ) -> list[JobRow]:
         holding = self._store.holding(whole=False) if held is None else held
-        return queue.ordered(waiting, holding, self._store.usage(), time.time())
+        return queue.ordered(waiting, holding, self._store.usage(), self._waited_s())
 
 
 def expected_starts(

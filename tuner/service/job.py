@@ -1,12 +1,12 @@
 """The process of a job: start its run or study, or go on with it; `python -m tuner.service.job`.
 
 Ray starts it within what the queue gave the job, so that it trains by the very code of `tuner run`.
-It speaks to nobody: what it is to do lies in the job's folder as request.json, what it prints goes
-to log.txt there, and how it ended is written to outcome.json at its end. A process that is killed
-writes no outcome, and the supervisor starts another.
+It speaks to nobody but through the files of `tuner.service.job_files`: what it is to do, what it
+prints, and how it ended. A process that is killed writes no outcome, and the supervisor starts
+another; the lock that it takes first lets no two of a job work at the same time.
 
-SIGINT, which Ray sends to stop a job, finishes the running epochs; the file `now` in the job's
-folder, holding the number of the attempt, stops it amid them.
+SIGINT, which Ray sends to stop a job, finishes the running epochs; the file `now` stops it amid
+them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -26,45 +27,101 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from search_spaces.model import UserError, validated
 from tuner.record import RecordFull
 from tuner.record_file import FILE, writer
+from tuner.service.job_files import (
+    LOG,
+    OUTCOME,
+    REQUEST,
+    RESERVE,
+    Holder,
+    is_to_stop_now,
+    living,
+    lock,
+)
 from tuner.service.models import Assignment, Outcome, Raise
 from tuner.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tuner.spec import RunSpec
 
-REQUEST, OUTCOME, LOG, NOW = "request.json", "outcome.json", "log.txt", "now"
-"""Files in a job's folder."""
-RESERVE, RESERVE_BYTES = "reserve", 16_384
-"""A file that is given up for outcome.json, so that a full disk can be told of."""
+RESERVE_BYTES = 16_384
 NOW_EVERY_S = 0.5
 WRITER_WAIT_S = 120.0
 """How long an earlier process of this job may take to end, after whatever made it lost."""
 FULL = "disk full"
 """How a run's record says so."""
+OF_THE_HEAD = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "OMP_NUM_THREADS")
+"""Variables of the Ray around; this process starts one of its own."""
+SECRETS = (
+    "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "TUNER_DATABASE", "TUNER_WEBHOOK",
+    "TUNER_NOTIFY_COMMAND", "PGPASSWORD", "PGPASSFILE",
+)  # fmt: skip
+"""Variables that the service or Ray's head needs, and no search."""
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out one attempt; the arguments are the job's folder and the attempt's number."""
-    folder, attempt = Path(arguments[0]), int(arguments[1])
+    """Carry out one attempt; the arguments are the job's folder and the attempt's submission."""
+    folder, submission = Path(arguments[0]), arguments[1]
     _to_log(folder / LOG)
-    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "OMP_NUM_THREADS"):
-        os.environ.pop(name, None)  # of the Ray around; this process starts one of its own
+    _leave_secrets()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
-    assignment = Assignment.model_validate_json((folder / REQUEST).read_bytes())
-    _tell(f"Job {assignment.job}, attempt {attempt}, process {os.getpid()}.")
-    if assignment.attempt != attempt:
-        _tell(f"Attempt {assignment.attempt} has been asked for since; nothing to do.")
-        return 1
-    with contextlib.suppress(OSError):  # the disk may be full already
-        (folder / RESERVE).write_bytes(os.urandom(RESERVE_BYTES))  # some disks keep no zeros
-    threading.Thread(target=_watch, args=(folder / NOW, attempt), daemon=True).start()
-    state, reason = outcome(assignment)
+    try:
+        threading.Thread(target=_watch, args=(folder, submission), daemon=True).start()
+        if _locked(folder, submission):
+            assignment = _assignment(folder, submission)
+            if assignment is None:
+                return 1
+            with contextlib.suppress(OSError):  # the disk may be full already
+                # some disks keep no zeros
+                (folder / RESERVE).write_bytes(os.urandom(RESERVE_BYTES))
+            state, reason = outcome(assignment)
+        else:
+            state = "interrupted"
+            reason = f"an earlier process of this job has not ended within {WRITER_WAIT_S:.0f} s"
+    except KeyboardInterrupt:
+        state, reason = "interrupted", "interrupted at once"
     _tell(f"Ended: {state}{'' if reason is None else f', {reason}'}")
     (folder / RESERVE).unlink(missing_ok=True)
-    told = Outcome(attempt=attempt, state=state, reason=reason, ended_at=time.time())
+    told = Outcome(submission=submission, state=state, reason=reason, ended_at=time.time())
     write_whole(folder / OUTCOME, told.model_dump_json().encode())
     return int(state != "finished")
+
+
+def _leave_secrets() -> None:
+    """Keep what is not a search's from it, and give the Ray that it starts a token of its own."""
+    for name in (*OF_THE_HEAD, *SECRETS):
+        os.environ.pop(name, None)
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _locked(folder: Path, submission: str) -> bool:
+    """Take the job's lock until this process is gone; False if another does not give it up."""
+    # Ray says in this variable which GPUs it gave.
+    gpus = tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+    deadline, told = time.monotonic() + WRITER_WAIT_S, False
+    while lock(folder, Holder(submission, os.getpid(), gpus)) is None:
+        if not told:
+            _tell(f"Process {os.getpid()} waits for {living(folder)} to end.")
+            told = True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _assignment(folder: Path, submission: str) -> Assignment | None:
+    """Return what this attempt is to do, None if that has been taken back."""
+    try:
+        assignment = Assignment.model_validate_json((folder / REQUEST).read_bytes())
+    except FileNotFoundError:
+        _tell(f"What {submission} was to do has been taken back; nothing to do.")
+        return None
+    _tell(f"Job {assignment.job}, attempt {assignment.attempt}, process {os.getpid()}.")
+    if assignment.submission != submission:
+        _tell(f"That has been asked for since {submission} was; nothing to do.")
+        return None
+    return assignment
 
 
 def outcome(assignment: Assignment) -> tuple[Any, str | None]:
@@ -226,14 +283,11 @@ def _tell(text: str) -> None:
         sys.stderr.flush()
 
 
-def _watch(path: Path, attempt: int) -> None:
+def _watch(folder: Path, submission: str) -> None:
     """Stop this process at once when asked to."""
-    while True:
-        with contextlib.suppress(OSError):  # not there
-            if path.read_text().strip() == str(attempt):
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+    while not is_to_stop_now(folder, submission):
         time.sleep(NOW_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

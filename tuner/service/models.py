@@ -322,6 +322,8 @@ class Assignment(Model):
     cpus: int
     attempt: int
     """How often its process has been started, this time included."""
+    submission: str
+    """How Ray knows this attempt; no other attempt of any service's database is called so."""
     more: Raise = Raise()
     """What was added to the specification's budget since it was submitted, in all."""
 
@@ -329,7 +331,8 @@ class Assignment(Model):
 class Outcome(Model):
     """How a job's process ended; lies in its folder as outcome.json."""
 
-    attempt: int
+    submission: str
+    """Whose end it is, as in `Assignment`."""
     state: Literal["finished", "interrupted", "failed", "full", "crashed"]
     """`failed`: for something that its user can mend; `full`: the disk was, so that it goes on once
     there is room; `crashed`: for a fault that may pass, so that it is tried again."""

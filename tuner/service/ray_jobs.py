@@ -3,6 +3,10 @@
 Spoken over Ray's HTTP API rather than with its `JobSubmissionClient`: that has no time limits,
 takes its address from RAY_ADDRESS whatever it is told, and imports all of Ray. Whatever keeps Ray
 from answering is one exception, `RayAway`; it says nothing about the jobs.
+
+Whoever has Ray's token runs any program as Ray's user. On Linux it is therefore sent within this
+machine to a socket of this process's user or root alone; at another machine's address, and on other
+systems, to whoever listens there.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import httpx
+
+from tuner.service.listener import Impostor, check_listener
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 10.0
@@ -32,8 +38,16 @@ PHASES: dict[str, Phase] = {
 }
 
 
+UNPLACED = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+"""Ray's word for a process that it has not placed within RAY_JOB_START_TIMEOUT_SECONDS."""
+
+
 class RayAway(Exception):  # noqa: N818 - it tells a state of the cluster
     """Ray does not answer, or not as Ray does. Jobs may run on all the same."""
+
+
+class RayRefuses(RayAway):
+    """Ray answers that it does not start a process."""
 
 
 class Machine(NamedTuple):
@@ -51,6 +65,8 @@ class Process(NamedTuple):
     """Ray's own words, one line."""
     began: bool
     """Whether it ever ran; false for one that Ray could not place."""
+    unplaced: bool = False
+    """Whether Ray gave it up as others held for too long what it needs."""
 
 
 class Order(NamedTuple):
@@ -60,7 +76,6 @@ class Order(NamedTuple):
     """How Ray is to know it; the same name starts nothing twice."""
     folder: Path
     """The job's folder, in which its request lies."""
-    attempt: int
     gpus: float
     cpus: int
     metadata: dict[str, str]
@@ -148,13 +163,14 @@ class RayJobs:
         Raises
         ------
         RayAway
-            Also if Ray refuses; then `process` tells whether it knows it all the same.
+            Also if the answer was lost; `process` tells whether Ray knows it all the same.
+        RayRefuses
         """
-        command = [sys.executable, "-m", "tuner.service.job", str(order.folder), str(order.attempt)]
+        command = [sys.executable, "-m", "tuner.service.job", str(order.folder), order.submission]
         variables = {
             "RAY_JOB_STOP_SIGNAL": "SIGINT",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
-            "TUNER_GPUS": f"{order.gpus:g}",
+            "TUNER_GPUS": repr(order.gpus),
             "TUNER_CPUS": str(order.cpus),
         }
         body = {
@@ -168,7 +184,7 @@ class RayJobs:
         }
         answer = self._ask("POST", "/api/jobs/", body, allowed=(400, 500))
         if answer.status_code != 200 and "already exists" not in answer.text:
-            raise self._strange(answer)
+            raise RayRefuses(str(self._strange(answer)))
 
     def process(self, submission: str) -> Process | None:
         """Return how a process is; None if Ray knows none of this name.
@@ -188,8 +204,9 @@ class RayJobs:
             message, *_ = " ".join(str(told["message"] or "").split()).split(
                 ", last available logs"
             )
-            return Process(phase, message, told["driver_node_id"] is not None)
-        except (ValueError, KeyError, TypeError) as error:
+            unplaced = told.get("error_type") == UNPLACED
+            return Process(phase, message, told["driver_node_id"] is not None, unplaced)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._strange(answer) from error
 
     def stop(self, submission: str) -> None:
@@ -209,8 +226,14 @@ class RayJobs:
         allowed: Sequence[int] = (),
     ) -> httpx.Response:
         try:
-            answer = self._client.request(method, path, json=body, headers=authorization())
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            answer = self._client.request(
+                method,
+                path,
+                json=body,
+                headers=authorization(),
+                extensions={"trace": _check_opened},
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, Impostor) as error:
             raise RayAway(f"Ray at {self.url} does not answer ({_why(error)}).") from error
         if answer.status_code in (401, 403):
             raise RayAway(
@@ -224,6 +247,17 @@ class RayJobs:
     def _strange(self, answer: httpx.Response) -> RayAway:
         lines = answer.text.strip().splitlines() or [""]
         return RayAway(f"Ray at {self.url} answers {answer.status_code}: {lines[-1][:200]}")
+
+
+def _check_opened(event: str, told: dict[str, Any]) -> None:
+    """Look at whom a connection has reached, before anything is sent."""
+    if event == "connection.connect_tcp.complete":
+        stream = told["return_value"]
+        try:
+            check_listener(stream.get_extra_info("socket"))
+        except BaseException:
+            stream.close()
+            raise
 
 
 def authorization() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
 from urllib.parse import quote
@@ -46,6 +46,10 @@ class Conductor(Protocol):
     def notes(self) -> Sequence[str]:
         """What users should know now."""
 
+    @property
+    def waited_s(self) -> Mapping[str, float]:
+        """By job that waits, how long it has."""
+
     def wake(self) -> None:
         """Look at the queue at once."""
 
@@ -63,7 +67,11 @@ class Service:
         self._checking = threading.BoundedSemaphore(CHECKED_AT_ONCE)
         self._last_capacity: models.Capacity | None = None
         self.board = Board(
-            store, lambda: conductor.capacity, lambda: conductor.notes, self._remaining_s
+            store,
+            lambda: conductor.capacity,
+            lambda: conductor.notes,
+            self._remaining_s,
+            lambda: conductor.waited_s,
         )
 
     def capacity(self) -> models.Capacity:

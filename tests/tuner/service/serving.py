@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class StillConductor:
 
     capacity: Capacity | None = field(default_factory=lambda: Capacity(gpus=2, cpus=8))
     notes: Sequence[str] = ()
+    waited_s: Mapping[str, float] = field(default_factory=dict)
     woken: int = 0
 
     def wake(self) -> None:

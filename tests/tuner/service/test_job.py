@@ -18,24 +18,27 @@ from tests.tuner.made_runs import make_run, quick
 from tests.tuner.service.heads import ENVIRONMENT
 from tuner import engine
 from tuner.record import Record, RecordFull
-from tuner.service import job
-from tuner.service.job import LOG, NOW, OUTCOME, REQUEST, RESERVE
+from tuner.service import job, job_files
+from tuner.service.job_files import LOG, NOW, OUTCOME, REQUEST, RESERVE, Holder
 from tuner.service.models import Assignment, Outcome, Raise
 from tuner.spec import RunSpec
 from tuner.study.conduct import UnfinishedError
+
+ME, BEFORE = "it-3-c0ffee00", "it-2-c0ffee00"
+"""Submissions."""
 
 
 def assignment(folder: Path, **changes: Any) -> Assignment:
     fields = {
         "job": "it", "kind": "run", "spec": quick(budget={"trials": 2}).model_dump(mode="json"),
         "fingerprint": None, "runs": str(folder / "runs"), "cache": str(folder / "cache"),
-        "command": ["tuner", "submit"], "gpus": 0.0, "cpus": 1, "attempt": 3,
+        "command": ["tuner", "submit"], "gpus": 0.0, "cpus": 1, "attempt": 3, "submission": ME,
     }  # fmt: skip
     return Assignment(**{**fields, **changes})
 
 
-def process(folder: Path, attempt: int = 3, **environment: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tuner.service.job", str(folder), str(attempt)]
+def process(folder: Path, submission: str = ME, **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tuner.service.job", str(folder), submission]
     return subprocess.Popen(
         command, env={**ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -54,7 +57,7 @@ def test_a_process_says_how_it_ended_and_prints_into_its_log_alone(tmp_path: Pat
     assert made.communicate(timeout=120) == (b"", b"")
     assert made.returncode == 1
     ended = outcome(folder)
-    assert (ended.attempt, ended.state) == (3, "failed")
+    assert (ended.submission, ended.state) == (ME, "failed")
     assert "TUNER_CPUS" in str(ended.reason)
     lines = (folder / LOG).read_text().splitlines()
     assert lines[0] == "of the attempt before"
@@ -65,34 +68,113 @@ def test_a_process_says_how_it_ended_and_prints_into_its_log_alone(tmp_path: Pat
 
 def test_an_attempt_that_was_overtaken_does_nothing(tmp_path: Path) -> None:
     (tmp_path / REQUEST).write_text(assignment(tmp_path).model_dump_json())
-    assert process(tmp_path, attempt=2).wait(timeout=120) == 1
+    for other in (BEFORE, "it-3-beefbeef"):  # of another database
+        assert process(tmp_path, other).wait(timeout=120) == 1
+        assert not (tmp_path / OUTCOME).exists()
+        assert f"asked for since {other} was; nothing to do" in (tmp_path / LOG).read_text()
+
+
+def test_an_attempt_that_was_taken_back_does_nothing(tmp_path: Path) -> None:
+    assert process(tmp_path).wait(timeout=120) == 1
     assert not (tmp_path / OUTCOME).exists()
-    assert "Attempt 3 has been asked for since" in (tmp_path / LOG).read_text()
+    assert "has been taken back; nothing to do" in (tmp_path / LOG).read_text()
+
+
+def wait_for_log(folder: Path, text: str, made: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / LOG).exists() or text not in (folder / LOG).read_text():
+        assert time.monotonic() < deadline
+        assert made.poll() is None
+        time.sleep(0.1)
 
 
 def test_the_file_now_of_this_attempt_stops_it_before_it_has_begun(tmp_path: Path) -> None:
-    runs = tmp_path / "runs" / "it"
-    runs.mkdir(parents=True)
-    make_run(runs, [({"T": 3}, [0.1], "completed")], state="interrupted")
     (tmp_path / REQUEST).write_text(assignment(tmp_path).model_dump_json())
-    (tmp_path / NOW).write_text("2")
-    from tuner.record_file import lock_file
-
-    with lock_file(runs):  # an earlier process, which it waits for
-        made = process(tmp_path)
-        deadline = time.monotonic() + 60
-        while "attempt 3" not in (
-            ((tmp_path / LOG).exists() and (tmp_path / LOG).read_text()) or ""
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(1.5)
-        assert made.poll() is None
-        (tmp_path / NOW).write_text("3")
-        assert made.wait(timeout=60) == 1
+    for other in ("3", BEFORE, "it-3-beefbeef"):
+        (tmp_path / NOW).write_text(other)
+        assert not job_files.is_to_stop_now(tmp_path, ME)
+    earlier = job_files.lock(tmp_path, Holder(BEFORE, 4711, ()))
+    assert earlier is not None
+    made = process(tmp_path)
+    wait_for_log(tmp_path, "waits for", made)
+    job_files.stop_now(tmp_path, ME)
+    assert made.wait(timeout=120) == 1
+    os.close(earlier)
     assert (outcome(tmp_path).state, outcome(tmp_path).reason) == (
         "interrupted", "interrupted at once",
     )  # fmt: skip
+
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from tuner.service import job
+job.WRITER_WAIT_S = float(sys.argv.pop())
+def work(assignment):
+    print("working, knowing", os.environ.get("TUNER_DATABASE"), flush=True)
+    while not (Path(assignment.runs) / "go").exists():
+        time.sleep(0.05)
+    return "finished", None
+job.outcome = work
+sys.exit(job.main(sys.argv[1:]))
+"""
+
+
+def holding(folder: Path, submission: str, wait_s: float = 120.0) -> subprocess.Popen[bytes]:
+    """Return the process of a job that works until there is a file `go`."""
+    command = [sys.executable, "-c", HOLD, str(folder), submission, str(wait_s)]
+    environment = {"CUDA_VISIBLE_DEVICES": "1", "TUNER_DATABASE": "postgresql://u:word@h/d"}
+    return subprocess.Popen(command, env={**ENVIRONMENT, **environment})
+
+
+def test_of_two_processes_of_a_job_one_works_and_the_other_waits_or_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    made = assignment(tmp_path, runs=str(tmp_path), submission=BEFORE)
+    (tmp_path / REQUEST).write_text(made.model_dump_json())
+    first = holding(tmp_path, BEFORE)
+    wait_for_log(tmp_path, "working, knowing None", first)
+    assert job_files.living(tmp_path) == Holder(BEFORE, first.pid, ("1",))
+    (tmp_path / REQUEST).write_text(made.model_copy(update={"submission": ME}).model_dump_json())
+    hasty = holding(tmp_path, ME, wait_s=0.0)
+    assert hasty.wait(timeout=120) == 1
+    ended = job_files.outcome_of(tmp_path, ME)
+    assert ended is not None
+    assert ended.state == "interrupted"  # so that it is tried again
+    assert "an earlier process" in str(ended.reason)
+    (tmp_path / LOG).write_text("")
+    second = holding(tmp_path, ME)
+    wait_for_log(tmp_path, "waits for", second)
+    assert first.poll() is None
+    assert "working" not in (tmp_path / LOG).read_text()
+    (tmp_path / "go").touch()
+    assert first.wait(timeout=120) == second.wait(timeout=120) == 0
+    ended = job_files.outcome_of(tmp_path, ME)
+    assert ended is not None
+    assert ended.state == "finished"
+    assert job_files.living(tmp_path) is None
+    assert job_files.latest(tmp_path) == Holder(ME, second.pid, ("1",))
+
+
+def test_a_search_inherits_no_secret_of_the_service_or_the_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = {
+        "RAY_AUTH_TOKEN": "the-heads", "RAY_AUTH_TOKEN_PATH": "/etc/tuner/ray-token",
+        "TUNER_DATABASE": "postgresql://u:word@h/d", "TUNER_WEBHOOK": "https://h/secret",
+        "TUNER_NOTIFY_COMMAND": "mail --password word", "RAY_ADDRESS": "192.0.2.1:6379",
+        "PGPASSWORD": "word",
+    }  # fmt: skip
+    environment = {**given, "RAY_AUTH_MODE": "token", "PATH": "/bin", "TUNER_CPUS": "2"}
+    monkeypatch.setattr(os, "environ", dict(environment))
+    job._leave_secrets()
+    left = dict(os.environ)
+    own = left.pop("RAY_AUTH_TOKEN")  # of the search's own Ray, which must have one
+    assert len(own) == 64
+    assert left == {"RAY_AUTH_MODE": "token", "PATH": "/bin", "TUNER_CPUS": "2"}
+    monkeypatch.setattr(os, "environ", {**environment, "RAY_AUTH_MODE": "disabled"})
+    job._leave_secrets()
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize(

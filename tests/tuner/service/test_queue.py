@@ -14,28 +14,32 @@ from hypothesis import strategies as st
 from tuner.service.models import Raise
 from tuner.service.queue import (
     PATIENCE_S,
+    WHOLE,
     can_ever_run,
     gpus_held,
     ordered,
     share,
     starts,
+    units,
 )
 from tuner.service.ray_jobs import Machine
 from tuner.service.tables import JobRow
 
 NOW = 1_800_000_000.0
+NEW: dict[str, float] = {}
+"""Nobody has waited for long."""
 SERVER = Machine(cpus=28, gpus=2)
 
 
 def job(number: int, user: str = "ann", gpus: float = 1.0, cpus: int = 1, **more: Any) -> JobRow:
-    """Return a job that waits since a minute."""
+    """Return a job that waits."""
     fields: dict[str, Any] = {
         "id": f"job-{number}", "kind": "run", "user_name": user, "key": "k", "content": "c",
         "spec": {}, "digest": "d", "fingerprint": None, "space": None, "command": [],
         "priority": 0, "exclusive": True, "gpus": gpus, "cpus": cpus, "state": "queued",
         "wanted": "run", "reason": None, "more": Raise(), "attempt": 0, "fruitless": 0,
         "epochs": 0, "number": number, "arrival": number, "changed": number,
-        "created_at": NOW - 60, "queued_at": NOW - 60, "started_at": None, "ended_at": None,
+        "created_at": NOW, "queued_at": NOW, "started_at": None, "ended_at": None,
         "told": False,
     }  # fmt: skip
     return JobRow(**{**fields, **more})
@@ -48,31 +52,83 @@ def ids(jobs: list[JobRow]) -> list[int]:
 def start(
     waiting: list[JobRow], holding: list[JobRow] | None = None, machine: Machine = SERVER
 ) -> list[int]:
-    return ids(starts(waiting, holding or [], machine, {}, NOW))
+    held = Packing(machine)
+    for one in holding or []:
+        held.place(one)
+    return ids(starts(waiting, holding or [], machine, {}, NEW, held.names()))
+
+
+class Packing:
+    """Ray's GPUs: an oracle that places as `ResourceInstanceSet::TryAllocate` of Ray 2.60 does.
+
+    `test_ray_places_as_the_oracle_does` compares it with Ray.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.free = [WHOLE] * int(machine.gpus)
+        self.cpus = machine.cpus
+        self.taken: dict[str, dict[int, int]] = {}  # job → GPU → units
+        self.jobs: dict[str, JobRow] = {}
+
+    def place(self, job: JobRow) -> bool:
+        """Place a job, if there is room."""
+        need, taken = int(gpus_held(job) * WHOLE), dict[int, int]()
+        for index, free in enumerate(self.free):
+            if need >= WHOLE and free == WHOLE:
+                taken[index] = WHOLE
+                need -= WHOLE
+        if need:
+            fitting = [index for index, free in enumerate(self.free) if free >= need]
+            if need >= WHOLE or not fitting:
+                return False
+            taken[min(fitting, key=lambda index: self.free[index])] = need
+        if job.cpus > self.cpus:
+            return False
+        self.cpus -= job.cpus
+        for index, amount in taken.items():
+            self.free[index] -= amount
+        self.taken[job.id], self.jobs[job.id] = taken, job
+        return True
+
+    def end(self, job: JobRow) -> None:
+        """Give back what a job holds."""
+        self.cpus += job.cpus
+        for index, amount in self.taken.pop(job.id).items():
+            self.free[index] += amount
+        del self.jobs[job.id]
+
+    def names(self) -> dict[str, str]:
+        """Return where each fraction lies, as processes tell it."""
+        return {
+            id: str(next(iter(taken)))
+            for id, taken in self.taken.items()
+            if 0 < gpus_held(self.jobs[id]) < 1
+        }
 
 
 def test_priority_then_who_holds_least_then_who_used_least_then_arrival() -> None:
     waiting = [
         job(1, "ann"), job(2, "ann"), job(3, "bob"), job(4, "cat"), job(5, "dan", priority=1),
     ]  # fmt: skip
-    assert ids(ordered(waiting, [], {}, NOW)) == [5, 1, 3, 4, 2]
-    assert ids(ordered(waiting, [job(9, "ann")], {}, NOW)) == [5, 3, 4, 1, 2]
-    assert ids(ordered(waiting, [], {"ann": 10.0, "bob": 1.0}, NOW)) == [5, 4, 3, 1, 2]
+    assert ids(ordered(waiting, [], {}, NEW)) == [5, 1, 3, 4, 2]
+    assert ids(ordered(waiting, [job(9, "ann")], {}, NEW)) == [5, 3, 4, 1, 2]
+    assert ids(ordered(waiting, [], {"ann": 10.0, "bob": 1.0}, NEW)) == [5, 4, 3, 1, 2]
 
 
 def test_users_take_turns_while_they_wait_however_much_one_submits() -> None:
     waiting = [job(number, "ann") for number in range(1, 9)] + [job(9, "bob"), job(10, "bob")]
-    assert ids(ordered(waiting, [], {}, NOW)) == [1, 9, 2, 10, 3, 4, 5, 6, 7, 8]
+    assert ids(ordered(waiting, [], {}, NEW)) == [1, 9, 2, 10, 3, 4, 5, 6, 7, 8]
 
 
 def test_who_was_interrupted_by_a_fault_goes_on_before_all_others() -> None:
-    assert ids(ordered([job(1, priority=10), job(7, arrival=0)], [], {}, NOW)) == [7, 1]
+    assert ids(ordered([job(1, priority=10), job(7, arrival=0)], [], {}, NEW)) == [7, 1]
 
 
 def test_who_has_waited_a_day_goes_before_any_priority_and_share() -> None:
-    patient = job(2, "ann", queued_at=NOW - PATIENCE_S, priority=-10)
-    waiting = [job(1, "bob", priority=10), patient]
-    assert ids(ordered(waiting, [job(9, "ann")], {"ann": 1e9}, NOW)) == [2, 1]
+    waiting = [job(1, "bob", priority=10), job(2, "ann", priority=-10)]
+    for waited_s, order in ((PATIENCE_S, [2, 1]), (PATIENCE_S - 1, [1, 2])):
+        waited = {"job-2": waited_s}
+        assert ids(ordered(waiting, [job(9, "ann")], {"ann": 1e9}, waited)) == order
 
 
 @pytest.mark.parametrize(
@@ -90,12 +146,35 @@ def test_shared_jobs_meet_on_one_gpu_and_leave_the_other_whole() -> None:
     assert start([*halves, job(3), job(4)]) == [1, 2, 3]
     thirds = [job(number, gpus=1 / 3, exclusive=False) for number in range(1, 4)]
     assert start([*thirds, job(4)], machine=Machine(28, 1)) == [1, 2, 3]
+    sixths = [job(number, gpus=1 / 6, exclusive=False) for number in range(1, 8)]
+    assert start([*sixths, job(9)]) == [1, 2, 3, 4, 5, 6, 7]  # as Ray cuts off, six are one
     # 0.6 and 0.6 do not fit on one, nor does an exclusive half beside a shared one
     large = [job(number, gpus=0.6, exclusive=False) for number in (1, 2, 3)]
     assert start(large) == [1, 2]
     assert start([job(1, gpus=0.5, exclusive=False), job(2, gpus=0.5)], machine=Machine(9, 1)) == [
         1
     ]
+
+
+def test_halves_that_are_left_on_two_gpus_leave_no_whole_one() -> None:
+    half = {"gpus": 0.5, "exclusive": False}
+    held = [job(8, **half), job(9, **half)]
+    apart = {"job-8": "0", "job-9": "1"}
+    assert starts([job(1)], held, SERVER, {}, NEW, apart) == []
+    assert ids(starts([job(1)], held, SERVER, {}, NEW, dict.fromkeys(apart, "1"))) == [1]
+    assert ids(starts([job(1, gpus=0.6, exclusive=False)], held, SERVER, {}, NEW, apart)) == []
+    # nor is one counted on before it is known where they lie
+    assert starts([job(1)], held, SERVER, {}, NEW, {}) == []
+
+
+def test_fractions_of_several_sizes_start_one_after_the_other() -> None:
+    """In another order, 0.4, 0.4, 0.6 and 0.6, Ray would find no place for the last."""
+    sizes = (0.6, 0.4, 0.6, 0.4)
+    parts = [job(number, gpus=size, exclusive=False) for number, size in enumerate(sizes, 1)]
+    assert start(parts) == [1, 3]
+    assert start(parts[1:], [parts[0]]) == [2, 4]
+    assert ids(starts(parts[1:], parts[:1], SERVER, {}, NEW, {})) == [3]
+    assert start([*parts[:2], job(5, cpus=28, gpus=0)]) == [1]  # who waits is not overtaken
 
 
 def test_a_search_that_needs_both_gpus_is_not_kept_waiting_by_small_ones() -> None:
@@ -129,85 +208,126 @@ def test_a_machine_that_has_shrunk_starts_nothing_and_breaks_nothing() -> None:
 
 USERS = st.sampled_from(["ann", "bob", "cat"])
 JOBS = st.builds(
-    lambda number, user, gpus, cpus, exclusive, priority, age: job(
-        number, user, gpus, cpus, exclusive=exclusive, priority=priority, queued_at=NOW - age,
+    lambda number, user, gpus, cpus, exclusive, priority: job(
+        number, user, gpus, cpus, exclusive=exclusive, priority=priority
     ),
-    st.integers(1, 1000), USERS, st.sampled_from([0, 0.25, 1 / 3, 0.5, 1, 2, 3]),
+    st.integers(1, 1000), USERS, st.sampled_from([0, 0.25, 1 / 3, 0.5, 0.6, 1, 2, 3]),
     st.integers(1, 12), st.booleans(), st.integers(-2, 2),
-    st.sampled_from([0.0, 60.0, 2 * PATIENCE_S]),
 )  # fmt: skip
 WAITING = st.lists(JOBS, max_size=10, unique_by=lambda one: one.number)
 MACHINES = st.builds(Machine, st.integers(1, 28), st.integers(0, 3))
 USAGE = st.dictionaries(USERS, st.floats(0, 1e6))
+WAITED = st.dictionaries(
+    st.integers(1, 1000).map("job-{}".format), st.sampled_from([60.0, 2 * PATIENCE_S])
+)
+RANDOM = st.randoms(use_true_random=False)
 
 
-def packs(jobs: list[JobRow], machine: Machine) -> bool:
-    """Return whether jobs fit together: an oracle that tries every GPU for every fraction."""
-    whole = sum(gpus_held(one) for one in jobs if gpus_held(one) >= 1)
-    parts = [gpus_held(one) for one in jobs if 0 < gpus_held(one) < 1]
-
-    def placed(rest: list[float], gpus: tuple[float, ...]) -> bool:
-        if not rest:
-            return True
-        return any(
-            gpus[index] + rest[0] <= 1 + 1e-6
-            and placed(rest[1:], (*gpus[:index], gpus[index] + rest[0], *gpus[index + 1 :]))
-            for index in range(len(gpus))
-        )
-
-    left = int(machine.gpus - whole)
-    return left >= 0 and sum(one.cpus for one in jobs) <= machine.cpus and placed(
-        parts, (0.0,) * left
-    )  # fmt: skip
-
-
-@given(WAITING, MACHINES, USAGE)
-def test_never_more_than_there_is_and_whoever_is_first_starts(
-    waiting: list[JobRow], machine: Machine, usage: dict[str, float]
+@given(WAITING, MACHINES, USAGE, WAITED)
+def test_whoever_is_first_starts(
+    waiting: list[JobRow], machine: Machine, usage: dict[str, float], waited: dict[str, float]
 ) -> None:
-    started = starts(waiting, [], machine, usage, NOW)
-    assert packs(started, machine)
-    possible = [one for one in ordered(waiting, [], usage, NOW) if can_ever_run(one, machine)]
-    assert started[:1] == possible[:1]
-    again = starts([one for one in waiting if one not in started], started, machine, usage, NOW)
-    assert packs([*started, *again], machine)
+    started = starts(waiting, [], machine, usage, waited, {})
+    order = ordered(waiting, [], usage, waited)
+    assert started[:1] == [one for one in order if can_ever_run(one, machine)][:1]
 
 
-@given(WAITING, MACHINES, USAGE, st.randoms(use_true_random=False))
+@pytest.mark.parametrize("seed", range(40))
+def test_what_starts_is_placed_by_ray_at_once_wherever_the_others_lie(seed: int) -> None:
+    """Ray takes what it is told in any order, and processes tell late where they lie."""
+    rng = random.Random(seed)
+    machine = Machine(100, 1 + seed % 3)
+    ray, number = Packing(machine), 0
+    sizes = rng.sample([0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 0.75], 1 + seed % 4)
+    inbox: list[JobRow] = []
+    known: dict[str, str] = {}
+    for _ in range(60):
+        for one in list(ray.jobs.values()):
+            if rng.random() < 0.4:
+                ray.end(one)
+        known |= {id: name for id, name in ray.names().items() if rng.random() < 0.7}
+        waiting = []
+        for _ in range(rng.randint(0, 5)):
+            number += 1
+            gpu = rng.choice([*sizes, *sizes, 1, 2])
+            waiting.append(job(number, f"user-{number}", gpu, exclusive=gpu >= 1))
+        placed = {id: name for id, name in known.items() if id in ray.jobs}
+        inbox += starts(waiting, [*ray.jobs.values(), *inbox], machine, {}, NEW, placed)
+        rng.shuffle(inbox)
+        for one in inbox[: rng.choice([0, len(inbox), len(inbox)])]:
+            assert ray.place(one), f"{one.id}, {units(one)} of {ray.free}"
+            inbox.remove(one)
+
+
+@given(WAITING, WAITING, MACHINES)
+def test_what_ray_can_place_starts_if_it_is_first(
+    waiting: list[JobRow], more: list[JobRow], machine: Machine
+) -> None:
+    ray = Packing(machine)
+    held = [
+        one for one in (replace(one, id=f"held-{one.number}") for one in more) if ray.place(one)
+    ]
+    for first in [one for one in ordered(waiting, held, {}, NEW) if can_ever_run(one, machine)][:1]:
+        started = starts(waiting, held, machine, {}, NEW, ray.names())
+        assert (started[:1] == [first]) == ray.place(first)
+
+
+@given(WAITING, MACHINES, USAGE, WAITED, RANDOM)
 def test_the_same_jobs_give_the_same_order_however_they_come(
-    waiting: list[JobRow], machine: Machine, usage: dict[str, float], rng: random.Random
+    waiting: list[JobRow],
+    machine: Machine,
+    usage: dict[str, float],
+    waited: dict[str, float],
+    rng: random.Random,
 ) -> None:
     shuffled = list(waiting)
     rng.shuffle(shuffled)
-    assert ordered(shuffled, [], usage, NOW) == ordered(waiting, [], usage, NOW)
-    assert starts(shuffled, [], machine, usage, NOW) == starts(waiting, [], machine, usage, NOW)
+    assert ordered(shuffled, [], usage, waited) == ordered(waiting, [], usage, waited)
+    assert starts(shuffled, [], machine, usage, waited, {}) == starts(
+        waiting, [], machine, usage, waited, {}
+    )
 
 
-@given(WAITING, WAITING, MACHINES, USAGE)
+@given(WAITING, WAITING, MACHINES, USAGE, WAITED)
 def test_who_is_overtaken_could_start_no_sooner_without_it(
-    waiting: list[JobRow], more: list[JobRow], machine: Machine, usage: dict[str, float]
+    waiting: list[JobRow],
+    more: list[JobRow],
+    machine: Machine,
+    usage: dict[str, float],
+    waited: dict[str, float],
 ) -> None:
     """Whatever subset of what is held ends, a blocked job fits beside whoever passed it."""
-    held = starts([replace(one, id=f"held-{one.number}") for one in more], [], machine, {}, NOW)
-    order = ordered(waiting, held, usage, NOW)
-    started = starts(waiting, held, machine, usage, NOW)
+    others = [replace(one, id=f"held-{one.number}") for one in more]
+    before = Packing(machine)
+    held = [one for one in others if before.place(one)]
+    order = ordered(waiting, held, usage, waited)
+    started = starts(waiting, held, machine, usage, waited, before.names())
     for place, blocked in enumerate(order):
         if blocked in started or not can_ever_run(blocked, machine):
             continue
-        before = [one for one in order[:place] if one in started]
+        first = [*held, *(one for one in order[:place] if one in started)]
         passing = [one for one in order[place:] if one in started]
         for subset in range(2 ** min(len(held), 5)):
-            left = [one for index, one in enumerate(held) if not subset >> index & 1]
-            if starts([blocked], [*left, *before], machine, {}, NOW):
-                assert starts([blocked], [*left, *before, *passing], machine, {}, NOW)
+            ended = [one for index, one in enumerate(held) if subset >> index & 1]
+            if would_fit(blocked, first, ended, machine):
+                assert would_fit(blocked, [*first, *passing], ended, machine)
+
+
+def would_fit(job: JobRow, held: list[JobRow], ended: list[JobRow], machine: Machine) -> bool:
+    ray = Packing(machine)
+    for one in held:
+        assert ray.place(one)
+    for one in ended:
+        ray.end(one)
+    return ray.place(job)
 
 
 @given(WAITING, USAGE)
 def test_no_user_gets_a_second_turn_before_all_have_had_one_of_the_same_size(
     waiting: list[JobRow], usage: dict[str, float]
 ) -> None:
-    alike = [replace(one, gpus=1.0, cpus=1, priority=0, queued_at=NOW) for one in waiting]
-    order = ordered(alike, [], usage, NOW)
+    alike = [replace(one, gpus=1.0, cpus=1, priority=0) for one in waiting]
+    order = ordered(alike, [], usage, NEW)
     users = {one.user_name for one in alike}
     assert {one.user_name for one in order[: len(users)]} == users
     given: dict[str, float] = dict.fromkeys(users, 0.0)
@@ -221,17 +341,20 @@ def test_no_user_gets_a_second_turn_before_all_have_had_one_of_the_same_size(
 def days_until_a_humble_search_starts(seed: int, most: int) -> float:
     """Return how long a search of low priority that needs both GPUs waits, amid a stream of small
     ones, of higher priority and of users who hold nothing, that alone would fill the machine."""
-    rng, now, number = random.Random(seed), NOW, 1
-    humble = job(0, "ann", 2.0, priority=-5, arrival=1, queued_at=NOW)
-    waiting, holding = [humble], [(NOW + 3600.0, job(1000 + gpu, "ann")) for gpu in (0, 1)]
-    while now < NOW + most * PATIENCE_S:
+    rng, now, number = random.Random(seed), 0.0, 1
+    humble = job(0, "ann", 2.0, priority=-5, arrival=1)
+    waiting, holding = [humble], [(3600.0, job(1000 + gpu, "ann")) for gpu in (0, 1)]
+    came_at = {humble.id: now}
+    while now < most * PATIENCE_S:
         holding = [(end, one) for end, one in holding if end > now]
         for _ in range(3):
             number += 1
-            waiting.append(job(number, f"new-{number}", queued_at=now))
-        for one in starts(waiting, [held for _, held in holding], SERVER, {"ann": 1e6}, now):
+            waiting.append(job(number, f"new-{number}"))
+            came_at[waiting[-1].id] = now
+        held, waited = [one for _, one in holding], {id: now - at for id, at in came_at.items()}
+        for one in starts(waiting, held, SERVER, {"ann": 1e6}, waited, {}):
             if one is humble:
-                return (now - NOW) / PATIENCE_S
+                return now / PATIENCE_S
             waiting.remove(one)
             holding.append((now + rng.uniform(0, LONGEST_S), one))
         now += 1800.0

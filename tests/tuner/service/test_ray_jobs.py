@@ -5,19 +5,32 @@ The answers are those of Ray 2.60, cut to what is read; a real head answers in `
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tuner.service.ray_jobs import Machine, Order, Process, RayAway, RayJobs, authorization
+from tuner.service import listener
+from tuner.service.ray_jobs import (
+    Machine,
+    Order,
+    Process,
+    RayAway,
+    RayJobs,
+    RayRefuses,
+    authorization,
+)
 
 HEAD = {"state": "ALIVE", "is_head_node": True, "resources_total": {"CPU": 28.0, "GPU": 2.0}}
 WORKER = {"state": "ALIVE", "is_head_node": False, "resources_total": {"CPU": 64.0, "GPU": 8.0}}
-ORDER = Order("it-2", Path("/srv/a folder"), 2, 0.5, 3, {"user": "ann"})
+ORDER = Order("it-2", Path("/srv/a folder"), 0.5, 3, {"user": "ann"})
 
 
 def nodes(*found: Any) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def test_a_job_is_started_on_the_head_with_all_that_it_holds(
     ((method, path, body, _),) = answers.asked
     assert (method, path) == ("POST", "/api/jobs/")
     assert body == {
-        "entrypoint": f"exec {sys.executable} -m tuner.service.job '/srv/a folder' 2",
+        "entrypoint": f"exec {sys.executable} -m tuner.service.job '/srv/a folder' it-2",
         "submission_id": "it-2",
         "entrypoint_num_gpus": 0.5,
         "entrypoint_num_cpus": 3,
@@ -88,28 +101,41 @@ def test_a_job_is_started_on_the_head_with_all_that_it_holds(
     }
 
 
+def test_a_share_of_a_gpu_is_told_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(monkeypatch, jobs={"submission_id": "it-2"})
+    answers.ray.submit(ORDER._replace(gpus=1 / 3))
+    ((_, _, body, _),) = answers.asked
+    assert float(body["runtime_env"]["env_vars"]["TUNER_GPUS"]) == 1 / 3
+
+
 def test_a_job_that_ray_has_already_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Traceback …\nValueError: Job with submission_id it-2 already exists. Please use …"
     Answers(monkeypatch, jobs=(500, text)).ray.submit(ORDER)
-    with pytest.raises(RayAway, match="500: ValueError: no agent"):
+    with pytest.raises(RayRefuses, match="500: ValueError: no agent"):
         Answers(monkeypatch, jobs=(500, "Traceback …\nValueError: no agent")).ray.submit(ORDER)
 
 
 @pytest.mark.parametrize(
-    ("status", "node", "expected"),
+    ("status", "node", "error", "expected"),
     [
-        ("PENDING", None, Process("pending", "a b", False)),
-        ("RUNNING", "648a", Process("running", "a b", True)),
-        ("FAILED", None, Process("ended", "a b", False)),
-        ("SUCCEEDED", "648a", Process("ended", "a b", True)),
-        ("STOPPED", "648a", Process("ended", "a b", True)),
+        ("PENDING", None, None, Process("pending", "a b", False)),
+        ("RUNNING", "648a", None, Process("running", "a b", True)),
+        ("FAILED", None, "RUNTIME_ENV_SETUP_FAILURE", Process("ended", "a b", False)),
+        ("FAILED", None, "JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
+         Process("ended", "a b", False, unplaced=True)),
+        ("SUCCEEDED", "648a", None, Process("ended", "a b", True)),
+        ("STOPPED", "648a", None, Process("ended", "a b", True)),
     ],
-)
+)  # fmt: skip
 def test_a_process_is_told_by_phase(
-    monkeypatch: pytest.MonkeyPatch, status: str, node: str | None, expected: Process
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    node: str | None,
+    error: str | None,
+    expected: Process,
 ) -> None:
     message = "a\n b, last available logs (truncated to 20,000 chars):\n c"
-    told = {"status": status, "message": message, "driver_node_id": node}
+    told = {"status": status, "message": message, "driver_node_id": node, "error_type": error}
     assert Answers(monkeypatch, jobs=told).ray.process("it-2") == expected
 
 
@@ -176,3 +202,52 @@ def test_the_token_is_found_where_ray_looks_for_it(
     assert authorization() == {"Authorization": "Bearer given"}
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert authorization() == {}
+
+
+class Listening(threading.Thread):
+    """Whoever listens at a port of the loopback, and keeps all that is sent there."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.heard = b""
+        self.start()
+
+    def run(self) -> None:
+        """Answer one request."""
+        with contextlib.suppress(OSError):
+            connection, _ = self._listening.accept()
+            with connection:
+                self.heard = connection.recv(65536)
+                text = json.dumps(nodes(HEAD))
+                connection.sendall(
+                    f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+                )
+
+    def close(self) -> None:
+        """Let it end."""
+        self._listening.close()
+        self.join()
+
+
+@pytest.mark.skipif(not (listener.NET / "tcp").exists(), reason="the kernel does not say who")
+def test_the_token_is_sent_to_no_other_users_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret-token")
+    stranger = Listening()
+    ray = RayJobs(stranger.url)
+    with monkeypatch.context() as patch:
+        patch.setattr(listener, "trusted_users", lambda: {os.geteuid() + 1})
+        with pytest.raises(RayAway, match=f"another user \\(uid {os.geteuid()}\\) listens"):
+            ray.machine()
+    stranger.join()
+    assert stranger.heard == b""
+    stranger.close()
+    own = Listening()
+    ray = RayJobs(own.url)
+    assert ray.machine() == Machine(28, 2)
+    assert b"Bearer secret-token" in own.heard
+    own.close()
+    ray.close()

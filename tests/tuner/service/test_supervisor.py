@@ -5,7 +5,10 @@ Processes end as the test says; what real ones do is in `test_cluster.py`.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +18,24 @@ from search_spaces.model import UserError
 from tests.tuner.made_runs import make_run
 from tests.tuner.service.stores import Clock, new
 from tuner.record_file import lock_file
-from tuner.service.job import NOW, OUTCOME, REQUEST
+from tuner.service import job_files
+from tuner.service.job_files import NOW, OUTCOME, REQUEST, Holder
+from tuner.service.keeper import (
+    ASK_AGAIN_S,
+    FULL_WAIT_S,
+    LONGEST_PAUSE_S,
+    MOST_TRIES,
+    OUTLIVE_S,
+    PLACE_WAIT_S,
+    epochs_of,
+)
 from tuner.service.models import Assignment, JobState, Outcome, Raise
 from tuner.service.notify import Notifier
-from tuner.service.ray_jobs import Machine, Order, Process, RayAway
+from tuner.service.queue import PATIENCE_S
+from tuner.service.ray_jobs import Machine, Order, Process, RayAway, RayRefuses
 from tuner.service.settings import Settings
 from tuner.service.store import Store
-from tuner.service.supervisor import ASK_AGAIN_S, FULL_WAIT_S, PLACE_WAIT_S, Supervisor, epochs_of
+from tuner.service.supervisor import Supervisor
 from tuner.service.tables import JobRow
 
 
@@ -34,7 +48,9 @@ class MadeRay:
         self.processes: dict[str, Process] = {}
         self.stops: list[str] = []
         self.loses_answers = False
+        self.refuses = ""
         self.breaks = ""
+        self.gpus: list[str] = []
 
     def _answer(self) -> None:
         if self.there is None:
@@ -46,10 +62,12 @@ class MadeRay:
         return self.there
 
     def gpu_names(self) -> list[str]:
-        return []
+        return self.gpus
 
     def submit(self, order: Order) -> None:
         self._answer()
+        if self.refuses:
+            raise RayRefuses(self.refuses)
         name = order.submission.rpartition("-")[0]
         if name not in self.orders:
             self.orders[name] = order
@@ -128,10 +146,36 @@ class Made:
         reason: str | None = None,
     ) -> None:
         """Let a job's process end in its own words."""
-        job = self.job(name)
-        outcome = Outcome(attempt=job.attempt, state=state, reason=reason, ended_at=0.0)
+        attempt = self.job(name).attempt
+        self.say(name, state, reason)
+        self.ray.lose(f"{name}-{attempt}")
+
+    def submission(self, name: str) -> str:
+        return f"{name}-{self.job(name).attempt}-{self.store.tag}"
+
+    def say(
+        self,
+        name: str,
+        state: Literal["finished", "interrupted", "failed", "full", "crashed"],
+        reason: str | None = None,
+        submission: str | None = None,
+    ) -> None:
+        """Write how a job's process ends, which may hang then."""
+        submission = submission or self.submission(name)
+        outcome = Outcome(submission=submission, state=state, reason=reason, ended_at=0.0)
         (self.settings.job_folder(name) / OUTCOME).write_text(outcome.model_dump_json())
-        self.ray.lose(f"{name}-{job.attempt}")
+
+    @contextlib.contextmanager
+    def living(self, name: str, *gpus: str) -> Iterator[None]:
+        """Let a job have a living process, whatever Ray knows."""
+        folder = self.settings.job_folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = job_files.lock(folder, Holder(self.submission(name), 4711, gpus))
+        assert descriptor is not None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def record(self, name: str) -> None:
         """Give a job's run some epochs."""
@@ -150,11 +194,12 @@ def test_a_job_runs_through_its_states_and_is_told_what_it_holds(made: Made) -> 
     made.step()
     assert made.state("it") == "starting"
     order = made.ray.orders["it-1"]
-    assert (order.gpus, order.cpus, order.attempt) == (0.5, 3, 1)
+    assert (order.gpus, order.cpus) == (0.5, 3)
     assert order.metadata == {"user": "ann", "kind": "run", "digest": "d" * 64, "attempt": "1"}
     text = (made.settings.job_folder("it") / REQUEST).read_bytes()
     assignment = Assignment.model_validate_json(text)
     assert (assignment.job, assignment.attempt, assignment.gpus) == ("it", 1, 0.5)
+    assert assignment.submission == order.submission == f"it-1-{made.store.tag}"
     made.ray.begin()
     made.step()
     job = made.job("it")
@@ -206,7 +251,9 @@ def test_what_a_user_asks_is_done_once_and_resumed_under_the_next_attempt(
     assert made.state("it") == on_the_way
     assert made.ray.stops == ["it-1"]  # a second SIGINT would stop it amid an epoch
     now = made.settings.job_folder("it") / NOW
-    assert (now.read_text() == "1") if asked == "stop_now" else not now.exists()
+    assert (
+        (now.read_text() == f"it-1-{made.store.tag}") if asked == "stop_now" else not now.exists()
+    )
     made.step(ASK_AGAIN_S)
     assert made.ray.stops == ["it-1"] * 2  # the first request may have been lost
     made.end("it", "interrupted", "interrupted")
@@ -344,12 +391,12 @@ def test_a_lost_process_that_made_progress_counts_from_zero(made: Made) -> None:
 
 def test_what_ray_could_not_place_is_tried_again_for_ever(made: Made) -> None:
     made.submit("it")
-    for attempt in range(1, 6):
+    for attempt in range(1, MOST_TRIES + 3):
         made.step()
         made.step()
         made.step(PLACE_WAIT_S)
         assert "waits for Ray to give" in str(made.job("it").reason)
-        made.ray.lose(f"it-{attempt}", "failed to start within 900 s", began=False)
+        made.ray.processes[f"it-{attempt}"] = Process("ended", "not within 900 s", False, True)
         made.step()
     assert (made.state("it"), made.job("it").fruitless) == ("starting", 0)
 
@@ -457,6 +504,276 @@ def test_half_an_outcome_is_none(made: Made) -> None:
     made.ray.lose("it-1")
     made.step()
     assert (made.state("it"), made.job("it").attempt) == ("starting", 2)
+
+
+def refused(made: Made, attempt: int) -> None:
+    made.ray.refuses = "Ray at … answers 500: no agent"
+    made.ray.processes.pop(f"it-{attempt}")
+
+
+def ended_before_it_began(made: Made, attempt: int) -> None:
+    made.ray.lose(f"it-{attempt}", "runtime_env setup failed", began=False)
+
+
+@pytest.mark.parametrize("not_started", [refused, ended_before_it_began])
+def test_what_ray_does_not_start_is_tried_after_longer_and_longer_pauses_and_fails_at_last(
+    made: Made, not_started: Callable[[Made, int], None]
+) -> None:
+    made.submit("it")
+    made.step()
+    for attempt in range(1, MOST_TRIES):
+        not_started(made, attempt)
+        made.step(0.0)
+        assert f"try {attempt + 1} of" in str(made.job("it").reason)
+        pause_s = min(2.0 ** (attempt - 1), LONGEST_PAUSE_S)
+        made.step(pause_s - 0.1)
+        assert (made.state("it"), made.job("it").attempt) == ("queued", attempt)
+        made.ray.refuses = ""
+        made.step(0.1)
+        assert (made.state("it"), made.job("it").attempt) == ("starting", attempt + 1)
+    not_started(made, MOST_TRIES)
+    made.step(0.0)
+    reason = str(made.job("it").reason)
+    assert made.state("it") == "failed"
+    assert f"{MOST_TRIES} times in a row" in reason
+    assert "no agent" in reason or "runtime_env" in reason
+    made.ray.refuses = ""
+    made.store.resume("it", Raise())
+    made.step()
+    assert made.state("it") == "starting"
+
+
+def test_a_process_that_begins_ends_the_count_of_those_that_did_not(made: Made) -> None:
+    made.submit("it")
+    made.step()
+    for _ in range(2):
+        for _ in range(MOST_TRIES - 1):
+            ended_before_it_began(made, made.job("it").attempt)
+            made.step()
+            made.step(LONGEST_PAUSE_S)
+        made.ray.begin()
+        made.step()
+        assert made.state("it") == "running"
+        made.end("it", "interrupted", "interrupted")
+        made.step()
+        assert made.state("it") == "starting"
+
+
+def test_on_a_full_disk_a_stop_reaches_ray_all_the_same(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise UserError(f"Cannot write {path}: No space left on device.")
+
+    made.submit("it")
+    made.run("it")
+    monkeypatch.setattr(job_files, "write_whole", full)
+    made.store.want("it", "stop_now")
+    made.step()
+    assert made.ray.stops == ["it-1"]
+    assert "No space left" in made.supervisor.notes[-1]
+
+
+def test_a_stop_at_once_reaches_a_process_while_ray_is_away(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.ray.there = None
+    with made.living("it"):
+        made.store.want("it", "stop_now")
+        made.step()
+        now = made.settings.job_folder("it") / NOW
+        assert now.read_text() == made.submission("it")
+        made.say("it", "interrupted", "interrupted at once")
+        made.step()
+        assert made.state("it") == "stopping"
+    made.step()
+    assert made.state("it") == "stopped"
+
+
+def test_an_outcome_of_another_database_with_such_a_job_is_not_believed(made: Made) -> None:
+    made.submit("it")
+    made.run("it")
+    made.say("it", "finished", submission="it-1-beefbeef")
+    made.ray.lose("it-1")
+    made.step()
+    assert (made.state("it"), made.job("it").attempt) == ("starting", 2)
+
+
+def test_a_process_that_starts_after_its_job_was_stopped_finds_nothing_to_do(made: Made) -> None:
+    """Ray took the order, but its answer was lost, and it does not know it for some time."""
+    made.ray.loses_answers = True
+    made.submit("it")
+    made.step()
+    late = made.ray.processes.pop("it-1")
+    request = made.settings.job_folder("it") / REQUEST
+    assert request.exists()
+    made.store.want("it", "stop")
+    made.step()
+    assert made.state("it") == "stopped"
+    assert not request.exists()
+    made.ray.processes["it-1"] = late
+    made.ray.begin()
+    made.step()
+    assert made.state("it") == "stopped"
+
+
+def test_a_process_that_has_just_started_is_stopped_before_its_job_is(made: Made) -> None:
+    made.submit("it")
+    made.step()
+    late = made.ray.processes.pop("it-1")
+    made.store.want("it", "stop")
+    with made.living("it"):
+        made.step()
+        assert made.state("it") == "stopping"
+        made.ray.processes["it-1"] = late
+        made.ray.begin()
+        made.step()
+        assert made.ray.stops == ["it-1"]
+    made.end("it", "interrupted", "interrupted")
+    made.step()
+    assert made.state("it") == "stopped"
+
+
+def test_a_process_that_hangs_after_its_outcome_keeps_its_gpus_and_is_stopped(made: Made) -> None:
+    made.ray.there = Machine(28, 1)
+    made.submit("it")
+    made.run("it")
+    made.submit("next", "bob")
+    made.say("it", "finished", "the budget is spent")
+    made.step()
+    made.step(OUTLIVE_S - 1)
+    assert (made.state("it"), made.state("next"), made.ray.stops) == ("running", "queued", [])
+    made.step()
+    assert made.ray.stops == ["it-1"]
+    assert "does not end" in str(made.job("it").reason)
+    assert made.state("next") == "queued"
+    made.ray.lose("it-1")
+    made.step()
+    assert (made.state("it"), made.job("it").reason) == ("finished", "the budget is spent")
+    assert made.state("next") == "starting"
+
+
+def test_a_process_that_ray_has_lost_keeps_its_gpus_and_is_stopped(made: Made) -> None:
+    made.ray.there = Machine(28, 1)
+    made.submit("it")
+    made.run("it")
+    made.submit("next", "bob")
+    now = made.settings.job_folder("it") / NOW
+    with made.living("it"):
+        made.ray.processes.clear()
+        made.step()
+        made.step(OUTLIVE_S - 1)
+        assert (made.job("it").attempt, made.state("next"), now.exists()) == (1, "queued", False)
+        made.step()
+        assert now.read_text() == made.submission("it")
+        assert "process 4711" in str(made.job("it").reason)
+    made.step()
+    assert (made.state("it"), made.job("it").attempt) == ("starting", 2)
+
+
+def test_halves_that_are_left_on_two_gpus_leave_no_whole_one(made: Made) -> None:
+    for name in ("a", "b"):
+        made.submit(name, gpus=0.5, exclusive=False)
+    made.step()
+    with made.living("a", "0"), made.living("b", "1"):
+        made.ray.begin()
+        made.step()
+        made.submit("whole", "bob")
+        made.step()
+        assert made.state("whole") == "queued"
+    with made.living("a", "0"), made.living("b", "0"):
+        made.anew()
+        made.step()
+        assert made.state("whole") == "starting"
+
+
+def test_what_a_machine_gains_is_given_and_shown(made: Made) -> None:
+    made.ray.there, made.ray.gpus = Machine(28, 1), ["A"]
+    for name in ("a", "b"):
+        made.submit(name)
+    made.step()
+    assert [made.state(name) for name in ("a", "b")] == ["starting", "queued"]
+    made.ray.there, made.ray.gpus = Machine(28, 2), ["A", "B"]
+    made.step()
+    assert made.state("b") == "starting"
+    assert made.supervisor.capacity is not None
+    assert made.supervisor.capacity.gpu_names == ["A", "B"]
+
+
+def test_patience_runs_by_no_clock_that_jumps(made: Made) -> None:
+    made.ray.there = Machine(28, 1)
+    made.submit("it")
+    made.run("it")
+    made.submit("humble", "ann", priority=-5)
+    made.step()
+    made.wall.now_s += 3 * PATIENCE_S
+    made.submit("eager", "bob", priority=5)
+    made.step()
+    assert made.supervisor.waited_s["humble"] < 10
+    made.end("it", "finished")
+    made.step()
+    assert [made.state(name) for name in ("humble", "eager")] == ["queued", "starting"]
+    made.ray.begin()
+    made.step()
+    made.monotonic.now_s += PATIENCE_S
+    made.wall.now_s -= 10 * PATIENCE_S
+    made.submit("new", "bob", priority=5)
+    made.end("eager", "finished")
+    made.step()
+    assert [made.state(name) for name in ("humble", "new")] == ["starting", "queued"]
+
+
+def test_patience_outlives_the_service(made: Made) -> None:
+    made.ray.there = None
+    made.submit("it")
+    made.step(100.0)
+    made.wall.now_s += 50.0  # the service is down
+    made.anew()
+    made.step()
+    assert made.supervisor.waited_s["it"] == pytest.approx(151.0)
+
+
+def test_a_right_to_supervise_that_was_lost_is_taken_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds, closed = [True], []
+    refusal: list[Exception] = []
+
+    @contextlib.contextmanager
+    def supervising() -> Iterator[Callable[[], bool]]:
+        if refusal:
+            raise refusal[0]
+        mine = len(holds)
+        yield lambda: holds[mine - 1]
+        closed.append(mine)
+
+    def wait(true: Callable[[], bool]) -> None:
+        for _ in range(6000):
+            made.supervisor.wake()
+            if true():
+                return
+            time.sleep(0.01)
+        pytest.fail(f"not within a minute: {made.supervisor.notes}")
+
+    monkeypatch.setattr(made.store, "supervising", supervising)
+    made.supervisor.start()
+    try:
+        wait(lambda: made.supervisor.notes == [])
+        refusal.append(UserError("Another service supervises it."))
+        holds[0] = False
+        wait(lambda: any("Another service" in note for note in made.supervisor.notes))
+        made.submit("it")
+        refusal[0] = ConnectionError("the database is starting")
+        wait(lambda: any("is starting" in note for note in made.supervisor.notes))
+        assert made.state("it") == "queued"
+        holds.append(True)
+        refusal.clear()
+        wait(lambda: list(made.ray.orders) == ["it-1"])
+        wait(lambda: made.supervisor.notes == [])
+        assert closed == [1]
+    finally:
+        made.supervisor.stop()
+    assert closed == [1, 2]
 
 
 def test_a_clock_that_jumps_changes_nothing_but_times(made: Made) -> None:
