@@ -15,6 +15,11 @@ from tuner.spec import RunSpec
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def is_name(name: str) -> bool:
+    """Return whether a text may name a run, a data set or a user."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Return a run's name if it is one.
 
@@ -23,7 +28,7 @@ def check_name(name: str) -> str:
     UserError
         If it holds anything but letters, digits, dot, dash and underscore.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UserError(
             "--name must be 1 to 100 letters, digits, dots, dashes or underscores and start with a"
             f" letter or digit, but got {name!r}. Choose the folder with --runs."

@@ -48,7 +48,25 @@ def test_unknown_users_and_bad_names_are_refused(tmp_path: Path) -> None:
     runs = ("--runs", str(tmp_path))
     tuner("user", "add", "alice", *runs)
     assert "Did you mean 'alice'?" in refused("user", "revoke", "alise", *runs)
-    assert "letters" in refused("user", "add", "a b", *runs)
+    line = refused("user", "add", "a b", *runs)
+    assert "user's name" in line and "--name" not in line
+
+
+def test_users_are_looked_for_where_a_service_is_and_none_is_made_for_it(tmp_path: Path) -> None:
+    runs = ("--runs", str(tmp_path / "mistyped"))
+    for words in (("list",), ("revoke", "alice")):
+        assert f"no service in {tmp_path}/mistyped" in refused("user", *words, *runs)
+    assert not (tmp_path / "mistyped").exists()
+    store_of(tmp_path).close()
+    found = tuner("user", "list", "--runs", str(tmp_path))
+    assert found.exit_code == 0 and "tuner user add" in found.stderr
+
+
+def test_an_address_that_is_none_of_this_machine_is_told_as_such(tmp_path: Path) -> None:
+    tuner("user", "add", "alice", "--runs", str(tmp_path))
+    ray = ("--ray", "http://127.0.0.1:9")
+    line = refused("serve", "--host", "192.0.2.1", "--runs", str(tmp_path), *ray)
+    assert line.startswith("Cannot listen at 192.0.2.1:") and line.endswith("another --host.")
 
 
 def test_other_machines_are_not_listened_to_before_there_is_a_user(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import click
 from search_spaces.model import UserError
 from tuner.cli.formatting import emit, moment
 from tuner.cli.options import Command, FuncT, cache_option, format_option, runs_option
-from tuner.folders import check_name, writable
+from tuner.folders import is_name, writable
 from tuner.service.settings import GB, RAY_URL, Settings
 
 if TYPE_CHECKING:
@@ -188,11 +188,18 @@ def user_command() -> None:
     """Manage who may use the service of this machine."""
 
 
-def _store(runs: Path, database: str | None) -> Store:
+def _store(runs: Path, database: str | None, make: bool = False) -> Store:
+    """Return the service's store, which must be there unless it may be made."""
     from tuner.service.store import Store
 
     folder = writable(runs)
-    return Store(Settings(folder, folder, database).database_url)
+    settings = Settings(folder, folder, database)
+    if not make and not database and not settings.database_file.exists():
+        raise UserError(
+            f"There is no service in {folder} yet, and so no user. Either --runs is another one's"
+            f" than `tuner serve` has, or make a user: tuner user add NAME --runs {folder}"
+        )
+    return Store(settings.database_url)
 
 
 @user_command.command("add", cls=Command)
@@ -208,11 +215,16 @@ def add_command(name: str, admin: bool, runs: Path, database: str | None) -> int
     from tuner.service.auth import hashed, new_token
     from tuner.service.tables import Act
 
+    if not is_name(name):
+        raise UserError(
+            "A user's name must be 1 to 100 letters, digits, dots, dashes or underscores and start"
+            f" with a letter or digit, but got {name!r}."
+        )
     token = new_token()
-    store = _store(runs, database)
+    store = _store(runs, database, make=True)
     try:
         by = Act("operator", "add user", f"{name}{', admin' if admin else ''}")
-        store.add_user(check_name(name), hashed(token), admin, by=by)
+        store.add_user(name, hashed(token), admin, by=by)
     finally:
         store.close()
     click.echo(f"Token of {name}; it is not shown again:", err=True)
@@ -243,6 +255,8 @@ def list_users_command(runs: Path, database: str | None, format_: str) -> int:
         for user in users
     ]
     emit(rows, ["user", "admin", "made", "last used", "revoked"], format_)
+    if not rows:
+        click.echo("No users. Make one with `tuner user add`.", err=True)
     return 0
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from search_spaces.model import UserError
 from tuner.record_file import primary_code
@@ -128,6 +128,8 @@ def reraise(error: DBAPIError) -> NoReturn:
             ) from error
     elif getattr(cause, "sqlstate", None) == "55P03":
         raise StoreFull(f"{locked} end what holds it there.") from error
+    elif isinstance(error, DataError):  # such as text with a zero character, or one too long
+        raise UserError(f"The database cannot hold what is asked: {_first(error)}.") from error
     elif isinstance(error, OperationalError | InterfaceError):
         raise StoreFull(f"The service's database cannot be used now: {_first(error)}.") from error
     raise error
@@ -190,7 +192,8 @@ def _parsed(url: str) -> URL:
     try:
         where = make_url(url)
     except (SQLAlchemyError, ValueError) as error:
-        raise UserError(f"--database must be the URL of a database, {KINDS}.") from error
+        got = f", but got {url!r}" if "://" not in url else ""
+        raise UserError(f"--database must be the URL of a database, {KINDS}{got}.") from error
     if where.drivername not in ("sqlite", "postgresql+psycopg"):
         raise UserError(f"--database must be {KINDS}, but got {where!r}.")
     return where
@@ -208,4 +211,6 @@ def _file(url: URL) -> Path | None:
 def _first(error: Exception) -> str:
     """Return the first line of what a database said, without a full stop."""
     cause = getattr(error, "orig", None) or error
+    if isinstance(cause, OSError) and cause.strerror is not None:
+        return f"{cause.strerror}: {cause.filename}"
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")

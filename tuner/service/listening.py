@@ -6,6 +6,7 @@ again, and no other user of the machine can take the port meanwhile. See sd_list
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -60,7 +61,8 @@ def bound(host: str, port: int) -> socket.socket:
         found.listen(WAITING)
     except OSError as error:
         found.close()
+        flag = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
         raise UserError(
-            f"Cannot listen at {host}:{port}: {error.strerror}. Choose another --port."
+            f"Cannot listen at {host}:{port}: {error.strerror}. Choose another {flag}."
         ) from error
     return found

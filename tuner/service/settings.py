@@ -37,7 +37,12 @@ class Settings:
     @property
     def database_url(self) -> str:
         """URL of the database that is really used."""
-        return self.database or f"sqlite:///{self.service_folder / 'service.db'}"
+        return self.database or f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path:
+        """File of the database, unless it is another one."""
+        return self.service_folder / "service.db"
 
     @property
     def data_sets(self) -> Path:

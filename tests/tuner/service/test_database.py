@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.dialects import postgresql as postgresql_dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.schema import CreateTable
 
 from search_spaces.model import UserError
@@ -112,7 +112,7 @@ def test_many_open_a_new_database_at_once(database_url: str) -> None:
     [
         ("postgresql://h/d", "sqlite:////PATH or postgresql"),
         ("mysql://ann:secret@h/d", "mysql://ann:\\*\\*\\*@h/d"),
-        ("no url of ann:secret", "URL of a database"),
+        ("/srv/runs/service.db", "but got '/srv/runs/service.db'"),
         ("postgresql+psycopg://ann:secret@h:port/d", "URL of a database"),
     ],
 )
@@ -167,6 +167,13 @@ def test_what_a_postgresql_cannot_do_now_is_told_in_one_line(state: str | None) 
     assert str(caught.value) == (
         "The service's database cannot be used now: no space left on device."
     )
+
+
+def test_a_text_that_a_database_cannot_hold_is_the_askers_mistake() -> None:
+    error = DataError("SELECT", {}, ValueError("PostgreSQL text cannot contain NUL bytes"))
+    with pytest.raises(UserError, match="cannot hold what is asked: PostgreSQL text") as caught:
+        database.reraise(error)
+    assert not isinstance(caught.value, StoreFull)
 
 
 def test_a_database_that_another_program_locks_is_told(
@@ -274,3 +281,10 @@ def test_what_postgresql_cannot_hold_does_not_reach_it(store: Store) -> None:
     store.set_reason("it", "zero \0 and half a pair \ud800", ["queued"])
     job = store.job("it")
     assert job is not None and job.reason == "zero and half a pair ?"
+
+
+def test_a_zero_character_finds_nothing_or_is_refused(postgresql: str) -> None:
+    store = Store(postgresql)
+    with pytest.raises(UserError, match="NUL"):
+        store.jobs(user="a\0b")
+    store.close()
