@@ -13,18 +13,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.gates import wait_until
 from tests.object_server import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTED_S = 120.0
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+SECOND = "127.0.0.2"
 STORE_BYTES = 80_000_000
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
@@ -32,6 +33,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # a lost head is told after it, not after 60 s
 }
 
 
@@ -55,15 +57,17 @@ def _own_tmp() -> list[str]:
 
 
 class Cluster:
-    """Nodes of one Ray cluster; the head holds no trial unless it is given cores."""
+    """Nodes of one Ray cluster: a head with one core, and others beside it."""
 
-    def __init__(self, folder: Path, cpus: int) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder, self._port = folder, free_ports(1)[0]
+        self._environment = environment
+        self._second: tuple[dict[str, Any], subprocess.Popen[bytes]] | None = None
         self.address = f"127.0.0.1:{self._port}"
         self._nodes: list[subprocess.Popen[bytes]] = []
         self.head = self._start(
             [*RAY, "--head", f"--port={self._port}", "--include-dashboard=false",
-             f"--num-cpus={cpus}", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1"],
+             "--num-cpus=1", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1"],
             {"RAY_TMPDIR": str(folder)},
         )  # fmt: skip
         self.wait(1)
@@ -107,20 +111,30 @@ class Cluster:
             [*inside, " && ".join(steps)], {"XDG_CACHE_HOME": "/tmp/cache"} if own_disk else {}
         )
 
+    def second(self, **kind: Any) -> subprocess.Popen[bytes]:
+        """Return the node beside the head at SECOND, made as `add` does; others there are lost."""
+        if self._second is not None:
+            there, node = self._second
+            if there == kind and node.poll() is None:
+                return node
+            self.lose(node)
+            self.wait(1)
+        node = self.add(SECOND, **kind)
+        self._second = kind, node
+        self.wait(2)
+        return node
+
     def wait(self, nodes: int) -> None:
         """Wait until so many nodes are alive."""
+        wait_until(lambda: self._alive() == nodes, lambda: f"{nodes} nodes: {self.log()}")
+
+    def _alive(self) -> int | None:
         from ray._raylet import GcsClient
 
-        ended = time.monotonic() + STARTED_S
-        alive = -1
-        while time.monotonic() < ended:
-            with contextlib.suppress(Exception):  # it does not answer yet
-                found = GcsClient(address=self.address).get_all_node_info(timeout=5).values()
-                alive = sum(node.state == 0 for node in found)
-                if alive == nodes:
-                    return
-            time.sleep(0.5)
-        raise AssertionError(f"{alive} nodes, not {nodes}: {self.log()}")
+        with contextlib.suppress(Exception):  # it does not answer yet
+            found = GcsClient(address=self.address).get_all_node_info(timeout=5).values()
+            return sum(node.state == 0 for node in found)
+        return None
 
     def lose(self, node: subprocess.Popen[bytes]) -> None:
         """Kill a node with all that runs on it."""
@@ -143,20 +157,23 @@ class Cluster:
     def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self._folder / "nodes.log").open("ab") as log:
             node = subprocess.Popen(
-                command, env={**os.environ, **ENVIRONMENT, **environment}, stdout=log, stderr=log
+                command,
+                env={**os.environ, **ENVIRONMENT, **self._environment, **environment},
+                stdout=log,
+                stderr=log,
             )
         self._nodes.append(node)
         return node
 
 
 @contextlib.contextmanager
-def cluster(cpus: int = 1) -> Iterator[Cluster]:
-    """Yield a cluster of a head alone."""
+def cluster(environment: Mapping[str, str]) -> Iterator[Cluster]:
+    """Yield a cluster of a head alone; all its nodes have these variables, too."""
     need_namespaces()
     folder = Path(tempfile.mkdtemp(prefix="tuner-rn-"))  # short: sockets lie in it
     made = None
     try:
-        made = Cluster(folder, cpus)
+        made = Cluster(folder, environment)
         yield made
     finally:
         if made is not None:

@@ -1,22 +1,26 @@
 """Real Ray clusters of several nodes: probed, kept apart, and lost while a search runs.
 
-The oracle of every comparison is the same search on one machine, left alone.
+The oracle of every comparison is the same search on one machine, left alone. A node, head or store
+is lost while all trials wait at a gate (`tests/gates.py`), so that none has ended by then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.object_server import ObjectServer
-from tests.ray_nodes import ENVIRONMENT, Cluster, cluster
-from tests.tuner.test_engine import TINY, content, epochs_recorded
+from tests.gates import Gates, gates, wait_until
+from tests.object_server import CREDENTIALS, ObjectServer
+from tests.ray_nodes import ENVIRONMENT, ROOT, SECOND, Cluster, cluster
+from tests.tuner.searches import TINY, content, epochs_recorded
 from trainables.object_store import ObjectStore
 from trainables.state import read_payload
 from tuner.record import Record
@@ -24,15 +28,15 @@ from tuner.summary import summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
-SEARCH = ["--sampler", "random", "--scheduler", "none", "--trials", "6", "--epochs", "6"]
+TRIALS, EPOCHS = 4, 4
+SEARCH = ["--sampler", "random", "--scheduler", "none", "--trials", str(TRIALS)]
 """Trial k is the same whatever the order in which trials end, so that runs can be compared."""
-SECOND = "127.0.0.2"
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nodes")
-    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "tiny.yaml").write_text(TINY.replace("epochs: 6", f"epochs: {EPOCHS}"))
     return folder
 
 
@@ -43,9 +47,16 @@ def undisturbed(shared: Path) -> Path:
     return shared / "runs" / "alone"
 
 
-@pytest.fixture
-def head() -> Iterator[Cluster]:
-    with cluster() as made:
+@pytest.fixture(scope="module")
+def closable() -> Iterator[Gates]:
+    """Return the gates of all searches, wherever they train."""
+    with gates() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def head(closable: Gates) -> Iterator[Cluster]:
+    with cluster({**closable.environment, **CREDENTIALS}) as made:
         yield made
 
 
@@ -57,26 +68,48 @@ def arguments(shared: Path, command: str, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, **ENVIRONMENT}
-
-
 def tuner(shared: Path, *given: str) -> subprocess.CompletedProcess[str]:
-    command = arguments(shared, *given)
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+    command, environment = arguments(shared, *given), {**os.environ, **ENVIRONMENT}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
 
 
-def begun(shared: Path, name: str, epochs: int, *given: str) -> subprocess.Popen[str]:
-    """Start a search, and return it once it has recorded some epochs."""
-    command = arguments(shared, "run", "--name", name, *given)
-    with (shared / f"{name}.log").open("w") as log:
-        going = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, text=True)
-    ended = time.monotonic() + 200
-    while epochs_recorded(shared / "runs" / name) < epochs:
-        said = (shared / f"{name}.log").read_text()
-        assert going.poll() is None and time.monotonic() < ended, said
-        time.sleep(0.1)
-    return going
+@contextlib.contextmanager
+def half_done(shared: Path, closable: Gates, name: str, *given: str) -> Iterator[Going]:
+    """Yield a search whose two trials wait amid their second epochs, and end it at last."""
+    command = arguments(shared, "run", "--name", name, "--concurrency", "2", *SEARCH, *given)
+    environment = {**os.environ, **ENVIRONMENT, **closable.environment}
+    log = shared / f"{name}.log"
+    closable.close(name, 0, 2)
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    try:
+        wait_until(
+            lambda: (
+                process.poll() is not None
+                or (closable.waiting(name, 0) and closable.waiting(name, 1))
+            ),
+            log.read_text,
+        )
+        assert process.poll() is None, log.read_text()
+        assert epochs_recorded(shared / "runs" / name) == 2
+        yield Going(process, shared / "runs" / name, log)
+    finally:
+        closable.open_all()
+        process.kill()
+        process.wait()
+
+
+class Going(NamedTuple):
+    """A search that goes on."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    log: Path
+
+    def end(self) -> Path:
+        """Wait until it has finished, and return its folder."""
+        assert self.process.wait(timeout=800) == 0, self.log.read_text()[-3000:]
+        return self.folder
 
 
 def trained(folder: Path) -> dict[str, list[object]]:
@@ -93,8 +126,7 @@ def nodes_of(folder: Path) -> set[str]:
 def test_a_node_that_cannot_take_part_is_told_in_one_line_and_nothing_is_written(
     shared: Path, head: Cluster
 ) -> None:
-    head.add(SECOND)
-    head.wait(2)
+    head.second()
 
     def refused(name: str, *given: str) -> str:
         done = tuner(shared, "run", "--name", name, "--address", head.address, *SEARCH, *given)
@@ -117,8 +149,7 @@ def test_a_node_that_cannot_take_part_is_told_in_one_line_and_nothing_is_written
 def test_a_folder_that_all_nodes_see_is_enough_and_other_code_is_refused(
     shared: Path, undisturbed: Path, head: Cluster, tmp_path: Path
 ) -> None:
-    node = head.add(SECOND, own_disk=False)
-    head.wait(2)
+    head.second(own_disk=False)
     storage = tmp_path / "storage"
     given = ["--address", head.address, "--storage", str(storage)]
     done = tuner(shared, "run", "--name", "folder", *SEARCH, *given)
@@ -134,12 +165,9 @@ def test_a_folder_that_all_nodes_see_is_enough_and_other_code_is_refused(
     assert (run / "trials" / f"{best.number:05d}" / "best.pt").read_bytes() == (
         storage / left[0]
     ).read_bytes()
-    head.lose(node)
-    head.wait(1)
-    seeding = Path(ENVIRONMENT["PYTHONPATH"]) / "tuner" / "seeding.py"
+    seeding = ROOT / "tuner" / "seeding.py"
     (tmp_path / "seeding.py").write_text(seeding.read_text() + "# changed\n")
-    head.add(SECOND, own_disk=False, instead={seeding: tmp_path / "seeding.py"})
-    head.wait(2)
+    head.second(own_disk=False, instead={seeding: tmp_path / "seeding.py"})
     done = tuner(shared, "run", "--name", "other", *SEARCH, *given)
     assert done.returncode == 2
     assert "other source code than this machine's; install the same on both" in done.stderr
@@ -148,8 +176,7 @@ def test_a_folder_that_all_nodes_see_is_enough_and_other_code_is_refused(
 def test_nodes_without_a_common_disk_train_what_one_machine_trains(
     shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer
 ) -> None:
-    head.add(SECOND)
-    head.wait(2)
+    head.second()
     storage = server.uri("apart")
     given = ["--address", head.address, "--storage", storage]
     done = tuner(shared, "run", "--name", "apart", *SEARCH, *given)
@@ -184,92 +211,89 @@ def assert_stored(run: Path, storage: str, scratch: Path) -> None:
     assert seen, "no running trial had a state"
 
 
-def test_a_node_that_is_lost_loses_no_epoch_and_doubles_none(
-    shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer, tmp_path: Path
-) -> None:
-    node = head.add(SECOND)
-    head.wait(2)
+@pytest.fixture(scope="module")
+def lost(
+    shared: Path,
+    head: Cluster,
+    server: ObjectServer,
+    closable: Gates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return the folder of a search that has lost the node on which one of its trials was."""
+    node = head.second(processor="Another Processor")
     given = ["--address", head.address, "--storage", server.uri("lost")]
-    going = begun(shared, "lost", 5, *SEARCH, *given)
-    head.lose(node)
-    run = shared / "runs" / "lost"
-    assert_stored(run, server.uri("lost"), tmp_path)
-    assert going.wait(timeout=400) == 0, (shared / "lost.log").read_text()[-3000:]
-    assert trained(run) == trained(undisturbed)
-    with Record.open(run) as record:
+    with half_done(shared, closable, "lost", *given) as going:
+        head.lose(node)
+        assert_stored(going.folder, server.uri("lost"), tmp_path_factory.mktemp("lost"))
+        closable.open("lost")
+        return going.end()
+
+
+def test_a_node_that_is_lost_loses_no_epoch_and_doubles_none(lost: Path, undisturbed: Path) -> None:
+    assert trained(lost) == trained(undisturbed)
+    with Record.open(lost) as record:
         retries = [event for event in record.events() if event.kind == "retry"]
         trials = record.trials()
     moved = {event.trial for event in retries}
     assert moved, "the node held no trial when it was lost"
     assert all("continues after epoch" in event.message for event in retries)
-    assert all(trial.as_run_epochs == trial.epochs == 6 for trial in trials)
-
-
-def test_after_the_head_is_lost_the_run_goes_on_in_another_cluster(
-    shared: Path, undisturbed: Path, server: ObjectServer
-) -> None:
-    storage = ["--storage", server.uri("head")]
-    with cluster() as first:
-        first.add(SECOND)
-        first.wait(2)
-        going = begun(shared, "head", 5, *SEARCH, *storage, "--address", first.address)
-        first.close()
-        assert going.wait(timeout=300) != 0
-    run = shared / "runs" / "head"
-    before = epochs_recorded(run)
-    assert 5 <= before < 36
-    with cluster() as second:
-        second.add(SECOND)
-        second.wait(2)
-        done = tuner(shared, "resume", "head", "--address", second.address)
-        assert done.returncode == 0, done.stderr
-    assert trained(run) == trained(undisturbed)
-
-
-def test_an_object_store_that_is_away_for_a_while_costs_time_only(
-    shared: Path, undisturbed: Path, server: ObjectServer
-) -> None:
-    going = begun(shared, "away", 5, *SEARCH, "--storage", server.uri("while"))
-    server.stop()
-    time.sleep(3)
-    server.start()
-    assert going.wait(timeout=400) == 0, (shared / "away.log").read_text()[-3000:]
-    run = shared / "runs" / "away"
-    assert trained(run) == trained(undisturbed)
-    with Record.open(run) as record:
-        assert not [event for event in record.events() if event.kind in ("retry", "crash")]
+    assert all(trial.as_run_epochs == trial.epochs == EPOCHS for trial in trials)
 
 
 def test_a_trial_that_moved_to_another_kind_of_device_says_so_and_its_seconds_are_not_added(
-    shared: Path, head: Cluster, server: ObjectServer
+    lost: Path,
 ) -> None:
     """Compared with nothing but the rules: seconds by device, counts in all."""
-    node = head.add(SECOND, processor="Another Processor")
-    head.wait(2)
-    given = ["--address", head.address, "--storage", server.uri("kinds")]
-    going = begun(shared, "kinds", 5, *SEARCH, *given)
-    head.lose(node)
-    assert going.wait(timeout=400) == 0, (shared / "kinds.log").read_text()[-3000:]
-    run = shared / "runs" / "kinds"
-    with Record.open(run) as record:
+    with Record.open(lost) as record:
         devices = {trial.device for trial in record.trials()}
         moved = [event for event in record.events() if event.kind == "moved"]
+        cost = summary(record)["cost"]
     assert "cpu" in devices
     assert any("Another Processor" in str(device) and "+" in str(device) for device in devices), (
         devices
     )
     assert moved and "trained partly on" in moved[0].message
-    with Record.open(run) as record:
-        cost = summary(record)["cost"]
-    assert (cost["slot_seconds"], cost["epochs"]) == (None, 36)
+    assert (cost["slot_seconds"], cost["epochs"]) == (None, TRIALS * EPOCHS)
     assert len(cost["slot_seconds_by_device"]) == len(devices)
+
+
+def test_after_the_head_is_lost_the_run_goes_on_in_another_cluster(
+    shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer, closable: Gates
+) -> None:
+    with cluster({**closable.environment, **CREDENTIALS}) as first:
+        first.second()
+        given = ["--storage", server.uri("head"), "--address", first.address]
+        with half_done(shared, closable, "head", *given) as going:
+            first.close()
+            assert going.process.wait(timeout=800) != 0
+    before = epochs_recorded(going.folder)
+    assert 2 <= before < TRIALS * EPOCHS
+    head.second()
+    done = tuner(shared, "resume", "head", "--address", head.address)
+    assert done.returncode == 0, done.stderr
+    assert trained(going.folder) == trained(undisturbed)
+
+
+def test_an_object_store_that_is_away_for_a_while_costs_time_only(
+    shared: Path, undisturbed: Path, server: ObjectServer, closable: Gates
+) -> None:
+    given = ["--storage", server.uri("while")]
+    with half_done(shared, closable, "away", *given) as going:
+        server.stop()
+        closable.open("away")
+        time.sleep(3)  # the trials' states are due, and have nowhere to go
+        assert epochs_recorded(going.folder) == 2
+        server.start()
+        run = going.end()
+    assert trained(run) == trained(undisturbed)
+    with Record.open(run) as record:
+        assert not [event for event in record.events() if event.kind in ("retry", "crash")]
 
 
 def test_a_cluster_without_a_node_that_holds_a_trial_is_refused(
     shared: Path, head: Cluster
 ) -> None:
-    head.add(SECOND)
-    head.wait(2)
+    head.second()
     given = ["--address", head.address, "--cpus-per-trial", "2"]
     done = tuner(shared, "run", "--name", "large", *SEARCH, *given)
     assert done.returncode == 2
