@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.object_server import ObjectServer, object_server
 
+collect_ignore = ["site"]  # for other processes
 # A busy machine draws examples slowly; pytest's own timeout bounds a test that hangs.
 settings.register_profile("tuner", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tuner")
