@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tuner.service.heads import ENVIRONMENT
+from tests.tuner.service.packing import Packing
 from tuner.service.models import Raise
 from tuner.service.queue import (
     PATIENCE_S,
-    WHOLE,
     can_ever_run,
     gpus_held,
     ordered,
@@ -60,54 +56,6 @@ def start(
     for one in holding or []:
         held.place(one)
     return ids(starts(waiting, holding or [], machine, {}, NEW, held.names()))
-
-
-class Packing:
-    """Ray's GPUs: an oracle that places as `ResourceInstanceSet::TryAllocate` of Ray 2.60 does.
-
-    `test_ray_places_as_the_oracle_does` compares it with Ray.
-    """
-
-    def __init__(self, machine: Machine) -> None:
-        self.free = [WHOLE] * int(machine.gpus)
-        self.cpus = machine.cpus
-        self.taken: dict[str, dict[int, int]] = {}  # job → GPU → units
-        self.jobs: dict[str, JobRow] = {}
-
-    def place(self, job: JobRow) -> bool:
-        """Place a job, if there is room."""
-        need, taken = int(gpus_held(job) * WHOLE), dict[int, int]()
-        for index, free in enumerate(self.free):
-            if need >= WHOLE and free == WHOLE:
-                taken[index] = WHOLE
-                need -= WHOLE
-        if need:
-            fitting = [index for index, free in enumerate(self.free) if free >= need]
-            if need >= WHOLE or not fitting:
-                return False
-            taken[min(fitting, key=lambda index: self.free[index])] = need
-        if job.cpus > self.cpus:
-            return False
-        self.cpus -= job.cpus
-        for index, amount in taken.items():
-            self.free[index] -= amount
-        self.taken[job.id], self.jobs[job.id] = taken, job
-        return True
-
-    def end(self, job: JobRow) -> None:
-        """Give back what a job holds."""
-        self.cpus += job.cpus
-        for index, amount in self.taken.pop(job.id).items():
-            self.free[index] += amount
-        del self.jobs[job.id]
-
-    def names(self) -> dict[str, str]:
-        """Return where each fraction lies, as processes tell it."""
-        return {
-            id: str(next(iter(taken)))
-            for id, taken in self.taken.items()
-            if 0 < gpus_held(self.jobs[id]) < 1
-        }
 
 
 def test_priority_then_who_holds_least_then_who_used_least_then_arrival() -> None:
@@ -208,59 +156,6 @@ def test_cores_alone_are_allotted_where_there_is_no_gpu() -> None:
 def test_a_machine_that_has_shrunk_starts_nothing_and_breaks_nothing() -> None:
     held = [job(8, gpus=2, cpus=20), job(9, gpus=1, cpus=20)]
     assert start([job(1), job(2, gpus=0.5, exclusive=False)], held) == []
-
-
-PLACES = """
-import json, os, sys, time
-import ray
-ray.init(num_cpus=16, num_gpus=3, include_dashboard=False, log_to_driver=False)
-
-@ray.remote(num_cpus=0)
-class Holder:
-    def gpus(self):
-        return sorted(map(int, os.environ["CUDA_VISIBLE_DEVICES"].split(",")))
-
-holders, places = {}, []
-for name, gpus, free in json.loads(sys.stdin.read()):
-    if gpus is None:
-        ray.kill(holders.pop(name))
-        while abs(ray.available_resources().get("GPU", 0.0) - free) > 0.01:
-            time.sleep(0.1)
-    elif free is None:  # it is not to fit
-        holder = Holder.options(num_gpus=gpus).remote()
-        ready, _ = ray.wait([holder.gpus.remote()], timeout=5)
-        places.append(None if not ready else "placed")
-        ray.kill(holder)
-    else:
-        holders[name] = Holder.options(num_gpus=gpus).remote()
-        places.append(ray.get(holders[name].gpus.remote()))
-print(json.dumps(places))
-"""
-"""Starts and ends what stdin says in a Ray of its own; prints which GPUs each got."""
-
-
-@pytest.mark.cluster
-@pytest.mark.slow
-def test_ray_places_as_the_oracle_does() -> None:
-    rng, machine = random.Random(1), Machine(100, 3)
-    oracle, asked, expected = Packing(machine), [], []
-    # those that did not fit, and what made room for none, are not left to chance
-    sizes: list[float | str] = [0.5, 0.5, 0.5, 0.5, "end job-0", "end job-2", 2.0, *[1 / 6] * 3]
-    for number, size in enumerate([*sizes, *rng.choices([1 / 3, 0.5, 0.6, 1.0, "end"], k=10)]):
-        if isinstance(size, str):
-            id = size.removeprefix("end").strip() or rng.choice(list(oracle.jobs))
-            oracle.end(oracle.jobs[id])
-            asked.append((id, None, sum(oracle.free) / WHOLE))
-            continue
-        one = job(number, gpus=size, exclusive=False)
-        fits = oracle.place(one)
-        asked.append((one.id, size, 0.0 if fits else None))
-        expected.append(sorted(oracle.taken[one.id]) if fits else None)
-    assert None in expected
-    command, text = [sys.executable, "-c", PLACES], json.dumps(asked)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
 USERS = st.sampled_from(["ann", "bob", "cat"])
