@@ -311,6 +311,7 @@ def test_a_refusal_that_does_not_tell_what_became_of_an_earlier_try_keeps_the_ke
         ("submit --priority 30", "'--priority'"),
         ("submit --server lba", "Unknown server 'lba'. Did you mean 'lab'?"),
         ("submit --server http://127.0.0.1:1", "--token-file or TUNER_TOKEN_FILE"),
+        ("submit --server lab.example.org:8642", "An address begins with http:// or https://"),
         ("submit --server ftp://x --token-file x", "url must be an address such as"),
         ("submit --runs x", "No such option"),
         ("submit --data nope.zip", "nor on the server lab: Unknown data set 'nope.zip'"),
@@ -333,6 +334,7 @@ def test_a_refusal_that_does_not_tell_what_became_of_an_earlier_try_keeps_the_ke
         ("resume :none --more-trials 0", "--more-trials must be a whole number"),
         ("report none", "On the server lab it would be: tuner report :none"),
         ("report :none", "You have no job 'none' on lab"),
+        ("report :none :other", "You have no job 'none' on lab; `tuner jobs --all` lists yours."),
         ("report :none here", "A server's report takes no here: bring its jobs here with"),
         ("report :none --target 0.5", "A server's report takes no --target"),
         ("report :none --format pdf", "A server's report takes no --format pdf"),
@@ -556,7 +558,9 @@ def test_fetching_again_replaces_what_was_fetched_and_nothing_else(lab: Lab, hom
     lab.add_job("mine", state="finished")
     assert "exists and was not fetched from there" in refused("fetch", "mine")
     (home / "elsewhere").mkdir()
-    assert "exists and was not fetched" in refused("fetch", "again", "-o", "elsewhere")
+    assert refused("fetch", "again", "-o", "elsewhere").endswith(
+        f"choose another folder with -o, such as {home / 'elsewhere' / 'again'}."
+    )
     assert done("fetch", "again", "-o", "a/b") == f"{home / 'a' / 'b'}\n"
     assert (home / "a" / "b" / "record.db").is_file()
 

@@ -224,7 +224,8 @@ def fetch_command(
     """Bring the record and the report of a search here, as a run.
 
     `tuner show`, `tuner report` and `tuner compare` then work on it without the server. Fetching
-    again brings what has come since. States of unfinished trials stay there, where they go on.
+    again brings what has come since, and leaves alone what you added. States of unfinished trials
+    stay there, where they go on.
     """
     target, job = addressed(job, server, token_file)
     from tuner.cli.search import reference
@@ -262,6 +263,8 @@ def resume_job(name: str, server: str | None, token_file: Path | None, more: dic
                 with asked_once(what, None, again) as key:
                     found, new = client.resume(job, Raise(**more, key=key))
             except Refused as error:
+                if error.status != 409:
+                    raise
                 raise UserError(f"{error} Nothing has been added to its budget.") from error
             if not new:
                 click.echo(

@@ -38,7 +38,10 @@ def unpack(archive: Path, top: str, folder: Path) -> None:
                     continue
                 room -= member.size
                 if room < 0:
-                    raise UserError(f"No room for the run in {folder.parent}: free some space.")
+                    raise UserError(
+                        f"No room for the run on the disk of {folder.parent}: free some space, or"
+                        " choose a folder elsewhere with -o."
+                    )
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content = tar.extractfile(member)
                 assert content is not None  # it is a regular file

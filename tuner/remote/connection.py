@@ -11,14 +11,13 @@ must begin to be answered in time, and go on.
 from __future__ import annotations
 
 import math
-import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -36,7 +35,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 TOLD_AFTER_S = 0.5
 """How long an unanswered request is tried in silence; a restart of the service takes less."""
 AGAIN = (429, 502, 503, 504)
-_JOB_PATH = re.compile(rf"{API}/jobs/([^/]+)")
 
 
 class Refused(UserError):  # noqa: N818 - it tells an answer
@@ -220,10 +218,8 @@ class Connection:
                 " Who runs the server makes a new one with `tuner user add`.",
                 status, tries,
             )  # fmt: skip
-        job = _JOB_PATH.search(response.request.url.path)
-        if status == 404 and line and job is not None:
-            line = f"You have no job {unquote(job[1])!r} on {name}; `tuner jobs --all` lists yours."
         if isinstance(line, str) and line:
+            line = line.replace(f"; GET {API}/jobs ", f" on {name}; `tuner jobs --all` ")
             return Refused(line, status, tries)
         if status >= 500:
             return UserError(

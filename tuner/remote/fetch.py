@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from search_spaces.model import UserError
@@ -20,6 +21,7 @@ from tuner.record_file import FILE as RECORD
 from tuner.remote.archive import unpack
 from tuner.remote.client import Client
 from tuner.remote.connection import Refused
+from tuner.remote.keys import locked, state_folder
 from tuner.whole_file import write_whole
 
 UNFINISHED = ".fetching"
@@ -41,8 +43,14 @@ def fetch(client: Client, job: str, folder: Path) -> str | None:
     Raises
     ------
     UserError
-        If the folder is taken, the disk is full, or what comes is no run; what was there stays.
+        If the folder is taken, another process fetches into it, the disk is full, or what comes is
+        no run; what was there stays.
     """
+    with _alone(folder):
+        return _fetch(client, job, folder)
+
+
+def _fetch(client: Client, job: str, folder: Path) -> str | None:
     growing = folder.parent / UNFINISHED
     archive, fresh, old = (growing / f"{folder.name}.{end}" for end in ("tar.gz", "new", "old"))
     try:
@@ -83,6 +91,23 @@ def fetch(client: Client, job: str, folder: Path) -> str | None:
                 growing.rmdir()
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse to fetch into a folder twice at once."""
+    path = state_folder() / "fetches" / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    try:
+        descriptor = locked(path, wait=False)
+    except BlockingIOError as error:
+        raise UserError(f"Another process fetches into {folder}; wait for it.") from error
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+    with os.fdopen(descriptor):  # which ends the lock
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 def check_free(folder: Path, url: str, job: str) -> None:
     """Refuse a folder that holds anything but what was fetched of the same job before.
 
@@ -94,8 +119,9 @@ def check_free(folder: Path, url: str, job: str) -> None:
         return
     mark = mark_of(folder) or {}
     if (mark.get("server"), mark.get("job")) != (url, job):
+        such = f", such as {folder / job}" if folder.is_dir() else ""
         raise UserError(
-            f"{folder} exists and was not fetched from there; choose another folder with -o."
+            f"{folder} exists and was not fetched from there; choose another folder with -o{such}."
         )
 
 

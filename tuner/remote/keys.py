@@ -52,10 +52,12 @@ def kept_key(what: dict[str, Any]) -> Iterator[Key]:
     name = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:32]
     path = state_folder() / "keys" / name
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = _locked(path)
+        descriptor = locked(path)
     except OSError as error:
-        raise UserError(f"Cannot keep the request's key in {path}: {error.strerror}.") from error
+        raise UserError(
+            f"Cannot keep the request's key in {path}: {error.strerror}; let XDG_STATE_HOME name a"
+            " folder that can be written to."
+        ) from error
     with os.fdopen(descriptor, "r+") as file:  # which ends the lock
         text = file.read().strip()
         key = Key(text or secrets.token_hex(16))
@@ -68,11 +70,22 @@ def kept_key(what: dict[str, Any]) -> Iterator[Key]:
             path.unlink()
 
 
-def _locked(path: Path) -> int:
-    """Return the file, open and locked; the one before may have removed it meanwhile."""
+def locked(path: Path, wait: bool = True) -> int:
+    """Return a file, made if need be, open and locked; who has it may remove it and let it go.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made; `BlockingIOError` if another has it, unless one waits.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
         try:
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor

@@ -189,6 +189,8 @@ def _chosen(name: str | None, servers: Mapping[str, ServerConfig]) -> str:
             " --token-file FILE."
         )
     if name is not None:
+        if name not in servers and ":" in name:  # which no name holds
+            raise UserError(f"An address begins with http:// or https://, but got {shown(name)}.")
         if name not in servers:
             raise UserError(f"{did_you_mean('server', name, servers)} They are named in {path}.")
         return name

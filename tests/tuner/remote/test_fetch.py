@@ -22,11 +22,12 @@ from tuner.remote.fetch import UNFINISHED, fetch
 
 
 @pytest.fixture
-def client(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def client(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     def refuse(self: object, job: str) -> bytes:
         raise Refused("No report: it would take seconds.", 422, 1)
 
     monkeypatch.setattr(Client, "report", refuse)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     if lab.store.job("job") is None:
         lab.add_job("job", state="finished")
         log = lab.settings.log_file("job")
@@ -142,6 +143,23 @@ def test_what_another_put_in_the_place_of_a_fetched_folder_stays(
     (old / "notes.txt").unlink()
     fetch(client, "job", folder)
     assert not old.exists()
+
+
+def test_two_do_not_fetch_into_a_folder_at_once(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, lines = Client.archive, []
+
+    def meanwhile(self: Client, job: str, file: Path) -> None:
+        lines.append(told(lambda: fetch(client, "job", folder)))
+        real(self, job, file)
+
+    monkeypatch.setattr(Client, "archive", meanwhile)
+    before = content(folder)
+    fetch(client, "job", folder)
+    assert lines == [f"Another process fetches into {folder}; wait for it."]
+    assert content(folder) == before
+    fetch(client, "job", folder)  # it is free again
 
 
 @pytest.mark.parametrize("mark", ["", "[]", "{}", '{"job": "job", "called": "http://lab:1"}'])
