@@ -156,7 +156,7 @@ class DataConfig(Section):
     """`seven`: the paper's basic emotions, for sets of facial expressions; others keep all."""
     val_share: float = Field(0.1, gt=0, lt=1)
     """Share of train carved into validation, by class, where a set lacks a third split."""
-    max_bad: int = Field(0, ge=0)
+    max_bad: int = Field(0, ge=0, le=1_000_000_000)
     """How many corrupt, empty or missing images are tolerated (and left out) before refusing."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Seeds carving and synthetic faces."""
@@ -166,7 +166,7 @@ class DataConfig(Section):
     """Synthetic images in the validation split, and as many in the test split."""
     synthetic_wrong: float = Field(0.1, ge=0, lt=1)
     """Share of synthetic training labels that are wrong."""
-    limit: int | None = Field(None, ge=14)
+    limit: int | None = Field(None, ge=14, le=1_000_000_000)
     """Images used per split, by class in the set's proportions; empty is all."""
 
 

@@ -6,6 +6,8 @@ its budget of epochs or hours as run at once. The number of trials is never exce
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from search_spaces.model import UserError, validated
 from tuner.record_rows import Totals
 from tuner.spec_sections import BudgetConfig
@@ -49,16 +51,34 @@ def spent(budget: BudgetConfig, totals: Totals, upcoming: int = 1) -> str | None
             )
         if left <= 0:
             return _sentence(budget.trials, "trials")
-    used = {
-        "epochs": totals.epochs,
-        "gpu_hours": totals.slot_s / 3600,
-        "wall_hours": totals.active_s / 3600,
-    }
-    for name, amount in used.items():
+    for name, amount in used(totals).items():
         limit = getattr(budget, name)
         if limit is not None and amount >= limit:
             return _sentence(limit, name)
     return None
+
+
+def used(totals: Totals) -> dict[str, float]:
+    """Return what a run has spent of each limit but that of trials, by its name in the budget."""
+    return {
+        "epochs": totals.epochs,
+        "gpu_hours": totals.slot_s / 3600,
+        "wall_hours": totals.active_s / 3600,
+    }
+
+
+def share_done(budget: Mapping[str, float | None], totals: Totals) -> float | None:
+    """Return how much of the limit that is nearest to its end has been spent, 0 to 1.
+
+    Of trials only those count that have ended.
+
+    >>> totals = Totals({"completed": 5, "running": 9}, epochs=30, slot_s=0.0, active_s=0.0)
+    >>> share_done({"trials": 20, "epochs": 300, "gpu_hours": None}, totals)
+    0.25
+    """
+    amounts = {"trials": totals.num_ended, **used(totals)}
+    shares = [amounts[name] / limit for name, limit in budget.items() if limit]
+    return min(1.0, max(shares)) if shares else None
 
 
 def raised(

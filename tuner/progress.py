@@ -18,11 +18,10 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 from search_spaces.model import UserError
 from tuner.cli.formatting import duration, knob_text, score_text
 from tuner.record import Record
-from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow
 from tuner.record_schema import END_STATES, OPEN_STATES, SCORED_STATES
-from tuner.summary import Remaining, remaining, without_process
+from tuner.summary import Remaining, is_driven, standing
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -72,10 +71,9 @@ class View(NamedTuple):
 def view(record: RecordReader) -> View:
     """Return what to show of a run."""
     with record.transaction():
-        run, totals, best = record.run(), record.totals(), record.best()
-        begun, top = record.trials(OPEN_STATES), record.leading(MOST_ROWS)
-        alive = run.state != "running" or writer(record.folder) is not None
-        running = [trial for trial in begun if trial.state == "running" and alive]
+        now, top = standing(record), record.leading(MOST_ROWS)
+        run, totals, best = now.run, now.totals, now.best
+        running = [trial for trial in now.begun if trial.state == "running" and now.driven]
         slots = [event.data for event in record.events() if event.kind == "slots" and event.data]
         current = {
             trial.number: record.epochs(trial.number)[-1]["val_f1"]
@@ -83,25 +81,23 @@ def view(record: RecordReader) -> View:
             if trial.epochs
         }
     epochs = int(run.spec["epochs"])
-    if not alive and best is not None and best.state == "running":
+    if not now.driven and best is not None and best.state == "running":
         best = replace(best, state="waiting")
-    going = alive and run.state == "running"
     busy = None
     if slots and totals.active_s:
         size = slots[-1]["concurrency"] * slots[-1].get("fraction", 1.0)
         busy = min(1.0, totals.slot_s / (size * totals.active_s))
-    counts = totals.trials if alive else without_process(totals.trials)
     return View(
         name=run.name,
-        state=run.state if alive else "interrupted",
-        counts={state: count for state, count in counts.items() if count},
+        state=now.state,
+        counts=now.trials,
         budget=", ".join(
             f"{value:g} {name.replace('_', '-')}" for name, value in run.budget.items() if value
         ),
         epochs=totals.epochs,
         elapsed_s=totals.active_s,
         utilisation=busy,
-        remaining=remaining(begun, totals, run.budget, epochs) if going else None,
+        remaining=now.remaining,
         best=None if best is None else _line(best, epochs, current.get(best.number)),
         running=tuple(_line(trial, epochs, current.get(trial.number)) for trial in running),
         top=tuple(_line(trial, epochs, None) for trial in top),
@@ -282,7 +278,7 @@ class Display:
             self._live = live
             going = True
             while going:
-                going = not self._stop.wait(INTERVAL_S) and is_going(record)
+                going = not self._stop.wait(INTERVAL_S) and is_driven(record)
                 self._tell_new(record, started_and_ended=False)
                 live.update(render(view(record), console.width), refresh=True)
             self._live = None
@@ -290,7 +286,7 @@ class Display:
     def _tell(self, record: Record) -> None:
         going = True
         while going:
-            going = not self._stop.wait(INTERVAL_S) and is_going(record)
+            going = not self._stop.wait(INTERVAL_S) and is_driven(record)
             self._tell_new(record, started_and_ended=True)
             if time.monotonic() - self._told_s >= HEARTBEAT_S:
                 self._tell_line(status_line(view(record)))
@@ -313,11 +309,6 @@ class Display:
     def _tell_line(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._began_s), 60)
         self.notice(f"[{minutes:02d}:{seconds:02d}] {text}")
-
-
-def is_going(record: Record) -> bool:
-    """Return whether a living process drives the run."""
-    return record.run().state == "running" and writer(record.folder) is not None
 
 
 def _line(trial: TrialRow, epochs: int, current: float | None) -> TrialLine:

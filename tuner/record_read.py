@@ -227,7 +227,10 @@ class RecordReader:
     def slot_seconds_by_device(self) -> dict[str, float]:
         """Return slot-seconds held so far by the device that they were held on."""
         host = self.run().host
-        rows = self._all("SELECT device, slot_s FROM trial WHERE slot_s > 0 ORDER BY number")
+        rows = self._all(
+            "SELECT device, sum(slot_s) AS slot_s FROM trial WHERE slot_s > 0"
+            " GROUP BY device ORDER BY min(number)"
+        )
         return by_device((named(row["device"], host), row["slot_s"]) for row in rows)
 
     def best(self) -> TrialRow | None:

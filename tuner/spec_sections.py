@@ -21,7 +21,7 @@ class SamplerConfig(Section):
 
     name: Literal["tpe", "random", "gp", "cmaes", "grid", "sobol"] = "tpe"
     """How configurations are proposed; all are Optuna's samplers."""
-    startup_trials: int = Field(10, ge=1)
+    startup_trials: int = Field(10, ge=1, le=1_000_000)
     """Ended trials before `tpe`, `gp` or `cmaes` begin to learn; until then they draw at random.
     `tpe` counts stopped trials too, the others only completed ones."""
 

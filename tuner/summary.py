@@ -14,8 +14,8 @@ from search_spaces.model import UserError
 from tuner.devices import all_kinds
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
-from tuner.record_rows import Totals, TrialRow
-from tuner.record_schema import FAILED_STATES
+from tuner.record_rows import RunRow, Totals, TrialRow
+from tuner.record_schema import FAILED_STATES, OPEN_STATES
 from tuner.spec import in_effect
 
 DONE, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
@@ -30,23 +30,71 @@ class Remaining(NamedTuple):
     """On what the estimate rests."""
 
 
+class Standing(NamedTuple):
+    """How a run stands at one moment, by its record and by whether a process writes it."""
+
+    run: RunRow
+    totals: Totals
+    best: TrialRow | None
+    begun: list[TrialRow]
+    """Trials that wait or run."""
+    held: dict[str, float]
+    """Slot-seconds by device."""
+    driven: bool
+    """Whether a living process carries it out."""
+
+    @property
+    def state(self) -> str:
+        """That of the run; a process that ended without notice has interrupted it."""
+        lost = self.run.state == "running" and not self.driven
+        return "interrupted" if lost else self.run.state
+
+    @property
+    def trials(self) -> dict[str, int]:
+        """Trials by state, without states of which there are none."""
+        counts = self.totals.trials if self.driven else without_process(self.totals.trials)
+        return {state: count for state, count in counts.items() if count}
+
+    @property
+    def remaining(self) -> Remaining | None:
+        """How long it will still take; None unless it is going on."""
+        if not self.driven:
+            return None
+        epochs = int(self.run.spec["epochs"])
+        return remaining(self.begun, self.totals, self.run.budget, epochs)
+
+
+def standing(record: RecordReader) -> Standing:
+    """Return how a run stands."""
+    with record.transaction():
+        return Standing(
+            run=record.run(),
+            totals=record.totals(),
+            best=record.best(),
+            begun=record.trials(OPEN_STATES),
+            held=record.slot_seconds_by_device(),
+            driven=is_driven(record),
+        )
+
+
+def is_driven(record: RecordReader) -> bool:
+    """Return whether a living process carries a run out."""
+    return record.run().state == "running" and writer(record.folder) is not None
+
+
 def summary(record: RecordReader) -> dict[str, Any]:
     """Return what a run is and found, as plain JSON values."""
-    with record.transaction():
-        run, totals, best = record.run(), record.totals(), record.best()
-        held = record.slot_seconds_by_device()
-    state, reason, trials = run.state, run.reason, totals.trials
+    now = standing(record)
+    run, totals, best, held = now.run, now.totals, now.best, now.held
     mixed = len(all_kinds(held)) > 1
-    if state == "running" and writer(record.folder) is None:
-        state, reason = "interrupted", "its process ended without notice"
-        trials = without_process(trials)
+    lost = now.state != run.state
     return {
         "run": run.name,
         "folder": str(record.folder),
-        "state": state,
-        "reason": reason,
+        "state": now.state,
+        "reason": "its process ended without notice" if lost else run.reason,
         "space": run.spec["space"]["name"],
-        "trials": {name: count for name, count in trials.items() if count},
+        "trials": now.trials,
         "best": None if best is None else _best(best, record.epochs(best.number)),
         "cost": {
             "epochs": totals.epochs,

@@ -75,10 +75,7 @@ class JobStore(Transactions):
                     )
                 return _job(there), False
             _check_room(connection, new.user_name)
-            names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
-            if chosen and (known(name) or taken(name)):
-                raise Conflict(f"There is a job or run {name!r} already; choose another --name.")
-            id = next(one for one in names if not (known(one) or taken(one)))
+            id = _free_name(name, chosen, lambda one: known(one) or taken(one))
             now = self._clock()
             connection.execute(
                 insert(jobs).values(
@@ -90,6 +87,16 @@ class JobStore(Transactions):
             )  # fmt: skip
             self._note(connection, by, id)
             return _must_be(connection, id), True
+
+    def free_name(self, name: str, chosen: bool, taken: Callable[[str], bool]) -> str:
+        """Return the id that `create_job` would give a job now.
+
+        Raises
+        ------
+        Conflict
+            If the chosen name is taken.
+        """
+        return _free_name(name, chosen, lambda one: self.job(one) is not None or taken(one))
 
     def job(self, id: str) -> JobRow | None:
         """Return a job."""
@@ -266,6 +273,15 @@ _BEATS: tuple[Wanted, ...] = ("run", "pause", "stop", "stop_now")
 _DONE_ALREADY = (("paused", "pause"), ("stopped", "stop"), ("stopped", "stop_now"))
 _LONG = ("spec", "command")
 _PAST = {"run": "resumed", "pause": "paused", "stop": "stopped", "stop_now": "stopped"}
+
+
+def _free_name(name: str, chosen: bool, taken: Callable[[str], bool]) -> str:
+    """Return a name, or if the user did not choose it, the first of NAME-2, … that is not taken."""
+    if not taken(name):
+        return name
+    if chosen:
+        raise Conflict(f"There is a job or run {name!r} already; choose another --name.")
+    return next(one for count in itertools.count(2) if not taken(one := f"{name}-{count}"))
 
 
 def _job(row: Row[Any]) -> JobRow:

@@ -143,7 +143,10 @@ class Progress(Model):
     trials: dict[str, int]
     """By state."""
     epochs: int
-    slot_seconds: float
+    slot_seconds: float | None
+    """Null where trials ran on several kinds of device, whose seconds cannot be added."""
+    slot_seconds_by_device: dict[str, float] = {}
+    """By kind of device, where there are several."""
     wall_seconds: float
     best: float | None
     """Best validation macro-F1 so far."""
@@ -151,7 +154,7 @@ class Progress(Model):
     remaining_seconds: float | None
     """An estimate; null while there is no ground for one."""
     share_done: float | None
-    """Of the budget that will end it first, 0 to 1; null for a study."""
+    """Of the budget that will end it first, or of a study's trials, 0 to 1."""
     stage: str | None = None
     """Of a study: its run under way."""
 

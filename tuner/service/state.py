@@ -15,6 +15,7 @@ from search_spaces.model import UserError
 from tuner.record_file import FILE as RECORD
 from tuner.record_file import record_folders
 from tuner.service import models
+from tuner.service.answers import Answers
 from tuner.service.auth import COOKIE, Auth, may_see
 from tuner.service.board import Board
 from tuner.service.reporting import Reports
@@ -22,7 +23,7 @@ from tuner.service.settings import Settings
 from tuner.service.store import Store
 from tuner.service.submission import Accepted, accepted
 from tuner.service.tables import DataSetRow, JobRow, UserRow
-from tuner.service.views import Progresses
+from tuner.service.views import Progresses, stamp
 from tuner.service.workers import Workers
 from tuner.spec_sections import BudgetConfig
 
@@ -64,6 +65,7 @@ class Service:
         self.reports = Reports(settings)
         self.uploads = Workers("uploads", threads=UPLOADS, of_user=1, in_all=UPLOADS)
         self.archives = Workers("archives", threads=1, of_user=ARCHIVES_OF_USER, in_all=ARCHIVES)
+        self.answers = Answers(store, self.told, self._seen)
         self._checking = threading.BoundedSemaphore(CHECKED_AT_ONCE)
         self._last_capacity: models.Capacity | None = None
         self.board = Board(
@@ -116,7 +118,21 @@ class Service:
         HTTPException
             404 if there is none, or it is another's: which of both is not told.
         """
-        job = self.store.job(id)
+        return self._seen_by(user, id, self.store.job(id))
+
+    def job_answer(self, user: UserRow, id: str) -> bytes:
+        """Return what is told of a job that a user may see, as JSON.
+
+        Raises
+        ------
+        HTTPException
+            404 as `job`.
+        """
+        answer = self.answers.answer(id, lambda: [self.job(user, id)], one=True)
+        self._seen_by(user, id, answer.rows[0])  # it may have been kept for another user
+        return answer.body
+
+    def _seen_by(self, user: UserRow, id: str, job: JobRow | None) -> JobRow:
         if job is None or not may_see(user, job):
             raise HTTPException(404, f"You have no job {id!r}; GET /api/v1/jobs lists yours.")
         return job
@@ -147,7 +163,7 @@ class Service:
             started_at=job.started_at,
             ended_at=job.ended_at,
             expected_start_s=now.starts_s.get(job.id) if now else None,
-            progress=self.progresses.of(self.settings.run_folder(job.id), job.kind),
+            progress=self._progress(job),
             budget=budget(job),
             epochs=job.spec.get("epochs"),
             links={
@@ -166,8 +182,20 @@ class Service:
         """Return a registered data set."""
         return self.store.data_set(fingerprint, name)
 
-    def _remaining_s(self, job: JobRow) -> float | None:
+    def _seen(self, job: JobRow) -> object:
+        """Return what changes whenever `told` does, of a job that is open."""
+        now = self.board.snapshot() if job.state == "queued" else None
+        place = (now.position(job), now.starts_s.get(job.id)) if now else None
+        return stamp(self.folders(job)), place
+
+    def _progress(self, job: JobRow) -> models.Progress | None:
         progress = self.progresses.of(self.settings.run_folder(job.id), job.kind)
+        if progress is not None and job.kind == "study" and job.state == "finished":
+            return progress.model_copy(update={"share_done": 1.0})  # it may confirm less than most
+        return progress
+
+    def _remaining_s(self, job: JobRow) -> float | None:
+        progress = self._progress(job)
         return progress.remaining_seconds if progress else None
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from search_spaces.model import UserError, did_you_mean, validated
 from search_spaces.space import ChoiceKnob, Space, known_spaces
 from search_spaces.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES
-from trainables.config import canonical_json
+from trainables.config import DataConfig, canonical_json
 from trainables.data.source import SYNTHETIC
 from tuner.folders import check_name
 from tuner.ray_session import check_fits
@@ -33,6 +33,10 @@ _SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MOST_CHOICES = 100
 """Values of a knob: each is a trial to be tried before a search is queued."""
 MOST_AT_ONCE = 100_000
+MOST_REPLAYED = 10_000_000
+"""Trials of a study's simulated searches: some ten hours of a core."""
+MOST_SYNTHETIC_BYTES = 20_000_000_000
+"""Pixels of synthetic faces, which the job makes and keeps on the server's disk."""
 MOST_ARMS = 50
 """Further arms of a study's census."""
 
@@ -93,7 +97,7 @@ def accepted(
             f" {submission.digest[:12]}…: client and server read it differently. Install the"
             " server's version of tuner, which GET /api/v1/server tells."
         )
-    _check_data(spec.data.source, submission.fingerprint, data_sets)
+    _check_data(spec.data, submission.fingerprint, data_sets)
     gpus, cpus, at_once = needs(submission, resources, capacity)
     values = spec.model_dump(mode="json")
     if 0 < gpus < 1:
@@ -208,6 +212,12 @@ def _study(submission: Submission) -> tuple[StudySpec, list[RunSpec]]:
     for arm in spec.arms:
         _check_space(arm.space)
     _check_resources(spec.resources)
+    policy = spec.policy
+    if policy.replays * policy.trials > MOST_REPLAYED:
+        raise UserError(
+            f"replays × trials of policy must be at most {MOST_REPLAYED:,}, but got"
+            f" {policy.replays:,} × {policy.trials:,}."
+        )
     # searches differ in their seeds alone, so that one of either side is checked for all
     once = spec.model_copy(update={"policy": spec.policy.model_copy(update={"searches": 1})})
     runs = [run.spec for run in before_confirming(once, submission.name or "study")]
@@ -241,8 +251,16 @@ def _check_resources(resources: ResourcesConfig) -> None:
             raise UserError(f"resources.{name} is the server's own; leave it out.")
 
 
-def _check_data(source: str, fingerprint: str | None, data_sets: DataSets) -> None:
+def _check_data(data: DataConfig, fingerprint: str | None, data_sets: DataSets) -> None:
+    source = data.source
     if source == SYNTHETIC:
+        images = data.synthetic_train + 2 * data.synthetic_eval
+        channels, side = 1 if data.color == "gray" else 3, data.size or 0
+        if images * channels * side**2 > MOST_SYNTHETIC_BYTES:
+            raise UserError(
+                f"data must come to at most {MOST_SYNTHETIC_BYTES / 1e9:g} GB of synthetic pixels,"
+                f" but got {images:,} images of {side} × {side}."
+            )
         if fingerprint is not None:
             raise UserError(f"fingerprint must be null for {SYNTHETIC} faces.")
         return

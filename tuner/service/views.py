@@ -6,19 +6,23 @@ record's files change.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.model import UserError
+from tuner.budget import share_done
+from tuner.devices import all_kinds
 from tuner.record import Record, writer
 from tuner.record_file import FILE, record_folders
-from tuner.record_rows import RunRow, Totals, TrialRow
-from tuner.record_schema import OPEN_STATES
 from tuner.service.models import Log, Progress
-from tuner.summary import remaining, without_process
+from tuner.study.ahead import Ahead, Planned, ahead, planned
+from tuner.study.spec import FILE as STUDY
+from tuner.study.spec import thawed
+from tuner.summary import Standing, standing
 
 Kind = Literal["run", "study"]
 Stamp = tuple[Any, ...]
@@ -61,7 +65,7 @@ class Progresses:
             if before == now:
                 self._known.move_to_end(folder)
                 return known
-        progress = _progress(folders, kind)
+        progress = _progress(folder, folders, kind)
         with self._lock:
             self._known[folder] = now, progress
             self._known.move_to_end(folder)
@@ -70,53 +74,65 @@ class Progresses:
         return progress
 
 
-def _progress(folders: Sequence[Path], kind: Kind) -> Progress | None:
-    trials: dict[str, int] = {}
-    parts: list[tuple[RunRow, Totals, TrialRow | None]] = []
-    left = None
-    for folder in folders:
+def _progress(folder: Path, folders: Sequence[Path], kind: Kind) -> Progress | None:
+    standings: dict[str, Standing] = {}
+    for run in folders:
         try:
-            with Record.open(folder) as record, record.transaction():
-                run, totals, best = record.run(), record.totals(), record.best()
-                begun = record.trials(OPEN_STATES)
+            with Record.open(run) as record:
+                standings[run.name] = standing(record)
         except UserError:
             continue
-        alive = writer(folder) is not None
-        parts.append((run, totals, best))
-        for state, count in (totals.trials if alive else without_process(totals.trials)).items():
-            if count:
-                trials[state] = trials.get(state, 0) + count
-        if alive and run.state == "running":
-            left = remaining(begun, totals, run.budget, int(run.spec["epochs"]))
-    if not parts:
+    if not standings:
         return None
-    scored = [best for _, _, best in parts if best is not None and best.score is not None]
+    trials: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for one in standings.values():
+        trials.update(one.trials)
+        held.update(one.held)
+    parts = list(standings.values())
+    scored = [one.best for one in parts if one.best is not None and one.best.score is not None]
     leader = max(scored, key=lambda one: one.score or 0.0, default=None)
-    going = [run.name for run, _, _ in parts if run.state != "finished"]
-    first_run, first_totals, _ = parts[0]
+    mixed = len(all_kinds(held)) > 1
+    common = {
+        "trials": dict(trials),
+        "epochs": sum(one.totals.epochs for one in parts),
+        "slot_seconds": None if mixed else sum(one.totals.slot_s for one in parts),
+        "slot_seconds_by_device": dict(held) if mixed else {},
+        "wall_seconds": sum(one.totals.active_s for one in parts),
+        "best": leader.score if leader else None,
+        "best_trial": leader.number if leader else None,
+    }
+    if kind == "run":
+        left = parts[0].remaining
+        return Progress(
+            **common,
+            remaining_seconds=left.seconds if left else None,
+            share_done=share_done(parts[0].run.budget, parts[0].totals),
+        )
+    going = [name for name, one in standings.items() if one.run.state != "finished"]
+    where = _ahead(folder, standings)
     return Progress(
-        trials=trials,
-        epochs=sum(totals.epochs for _, totals, _ in parts),
-        slot_seconds=sum(totals.slot_s for _, totals, _ in parts),
-        wall_seconds=sum(totals.active_s for _, totals, _ in parts),
-        best=leader.score if leader else None,
-        best_trial=leader.number if leader else None,
-        remaining_seconds=left.seconds if left and kind == "run" else None,
-        share_done=_share_done(first_run.budget, first_totals) if kind == "run" else None,
-        stage=going[-1] if going and kind == "study" else None,
+        **common,
+        remaining_seconds=where.remaining_s if where else None,
+        share_done=where.share_done if where else None,
+        stage=going[-1] if going else None,
     )
 
 
-def _share_done(budget: dict[str, Any], totals: Totals) -> float | None:
-    """Return how much of the limit that is nearest to its end has been spent."""
-    spent = {
-        "trials": totals.num_ended,
-        "epochs": totals.epochs,
-        "gpu_hours": totals.slot_s / 3600,
-        "wall_hours": totals.active_s / 3600,
-    }
-    shares = [spent[name] / limit for name, limit in budget.items() if limit]
-    return min(1.0, max(shares)) if shares else None
+def _ahead(folder: Path, standings: Mapping[str, Standing]) -> Ahead | None:
+    """Return how far a study has come, if its file can be read."""
+    try:
+        epochs, runs = _plan(folder, (folder / STUDY).stat().st_mtime_ns)
+    except (OSError, UserError):
+        return None
+    return ahead(runs, standings, epochs)
+
+
+@functools.lru_cache(maxsize=100)
+def _plan(folder: Path, _changed: int) -> tuple[int, tuple[Planned, ...]]:
+    """Return the epochs of a study's trials and its runs; working them out takes a while."""
+    study = thawed(folder)
+    return study.epochs, planned(study, folder.name)
 
 
 def log_part(path: Path, offset: int, limit: int, over: bool, until: int | None = None) -> Log:

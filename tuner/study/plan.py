@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from search_spaces.space import Space
 from tuner.plan import plan
 from tuner.study.spec import StudySpec
-from tuner.study.stages import StudyRun, confirmations
+from tuner.study.stages import StudyRun, confirming
 
 POWER = 0.8
 """With this chance a design must find what it is said to find."""
@@ -83,7 +82,7 @@ def study_plan(
     rows: dict[tuple[str, str], Row] = {}
     warnings: dict[str, None] = {}
     cost_from = ""
-    for run in [*runs, *_confirming(study, folder.name)]:
+    for run in [*runs, *confirming(study, folder.name)]:
         key = run.stage, run.spec.space.name
         if key in rows:  # it differs in its seed, or in the values that it holds
             one = rows[key]
@@ -138,17 +137,3 @@ def study_plan(
         warnings=tuple(warnings),
         folder=str(folder),
     )
-
-
-def _confirming(study: StudySpec, name: str) -> list[StudyRun]:
-    """Return the runs that confirm at most, with stand-ins for what tuning will have chosen."""
-    knobs = _any_values(study.periodic.space.resolved(study.epochs))
-    return confirmations(study, name, {"": knobs, "-of-K": knobs})
-
-
-def _any_values(space: Space) -> dict[str, Any]:
-    values = {
-        name: knob.values[0] if knob.kind == "choice" else knob.low
-        for name, knob in space.knobs.items()
-    }
-    return {name: values[name] for name in space.active(values)}

@@ -76,6 +76,12 @@ def confirmations(
     ]
 
 
+def confirming(study: StudySpec, name: str) -> list[StudyRun]:
+    """Return the runs that confirm at most, with stand-ins for what tuning will have chosen."""
+    knobs = _any_values(study.periodic.space.resolved(study.epochs))
+    return confirmations(study, name, {"": knobs, "-of-K": knobs})
+
+
 def run_seed(study: StudySpec, purpose: str) -> int:
     """Return a run's seed, below 2^31."""
     digest = hashlib.sha256(f"study:{study.seed}:{purpose}".encode()).digest()
@@ -128,3 +134,11 @@ def _run(
         **fields,
     }
     return StudyRun(called, stage, run_spec(study, space, values, called))
+
+
+def _any_values(space: Space) -> dict[str, Any]:
+    values = {
+        name: knob.values[0] if knob.kind == "choice" else knob.low
+        for name, knob in space.knobs.items()
+    }
+    return {name: values[name] for name in space.active(values)}

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.reports.made_studies import make_study
-from tests.tuner.made_runs import quick
-from tests.tuner.service.serving import Serving, submission
+from tests.tuner.made_runs import make_run, quick
+from tests.tuner.service.serving import CURVES, Serving, submission
 from tests.tuner.simulation import row
 from tuner.record import Record
+from tuner.service import answers
 from tuner.service.limits import MAX_JSON_BYTES
 
 
@@ -81,6 +82,18 @@ def test_checking_queues_nothing(serving: Serving) -> None:
     assert serving.client("root").get("/api/v1/jobs").json()[0]["id"] == "waiting"
 
 
+def test_checking_tells_the_name_that_the_job_gets(serving: Serving) -> None:
+    client = serving.client()
+    for suffix in ("", "-2", "-3"):
+        body = submission()
+        name = f"periodic_T-{body['digest'][:8]}{suffix}"
+        if suffix == "-3":
+            (serving.settings.runs / name).mkdir()  # taken by a run by hand
+            name = name.replace("-3", "-4")
+        assert client.post("/api/v1/jobs/check", json=body).json()["name"] == name
+        assert client.post("/api/v1/jobs", json=body).json()["id"] == name
+
+
 def test_a_name_that_is_taken_by_a_job_or_a_folder_is_a_conflict(serving: Serving) -> None:
     serving.add_job("mine", "bob")
     (serving.settings.runs / "by-hand").mkdir()
@@ -108,6 +121,7 @@ def test_progress_follows_the_record(serving: Serving) -> None:
     client = serving.client()
     assert client.get("/api/v1/jobs/growing").json()["progress"]["best"] == 0.5
     with Record.open(serving.settings.run_folder("growing"), write=True) as record:
+        record.set_run("running")
         record.add_epoch(3, row(3, 0.8, 0.8, 3))
         while_written = client.get("/api/v1/jobs/growing").json()["progress"]
     assert (while_written["best"], while_written["trials"]["running"]) == (0.8, 1)
@@ -127,8 +141,28 @@ def test_a_study_is_told_as_the_sum_of_its_runs(serving: Serving) -> None:
     assert progress["epochs"] == sum(one["epochs"] for one in rows)
     assert progress["epochs"] == len(client.get("/api/v1/jobs/s/curves").json()["points"])
     assert progress["best"] == max(one["score"] for one in rows)
-    assert progress["share_done"] is None and job["budget"] == {}
+    planned = 10 + (30 + 12 + 4) + 3 * 2 * 6 + 3 * 18  # pilot, census, searches, confirmation
+    assert progress["share_done"] == pytest.approx(len(rows) / planned) and job["budget"] == {}
+    assert progress["remaining_seconds"] is None  # no process carries it out
+    serving.store.set_state("s", ("running",), "finished")
+    assert client.get("/api/v1/jobs/s").json()["progress"]["share_done"] == 1
     refused(client.post("/api/v1/jobs/s/resume", json={"more_trials": 1}), 422)
+
+
+def test_seconds_of_several_kinds_of_device_are_told_apart(serving: Serving) -> None:
+    serving.add_job("one-kind")
+    serving.add_job("two-kinds", curves=None)
+    folder = make_run(serving.settings.run_folder("two-kinds"), CURVES)
+    with Record.open(folder, write=True) as record:
+        record.place_trial(3, "NVIDIA H100", "there:1")
+        record.add_slot_time(3, 5.0)
+    client = serving.client()
+    one, two = (client.get(f"/api/v1/jobs/{id}").json()["progress"] for id in
+                ("one-kind", "two-kinds"))  # fmt: skip
+    assert (one["slot_seconds"], one["slot_seconds_by_device"]) == (16.0, {})
+    assert two["slot_seconds"] is None
+    assert sum(two["slot_seconds_by_device"].values()) == 21.0
+    assert len(two["slot_seconds_by_device"]) == 2
 
 
 def test_a_raised_budget_is_told(serving: Serving) -> None:
@@ -411,3 +445,57 @@ def test_a_cursor_of_odd_numbers_is_refused(serving: Serving, seen: dict[str, An
     cursor = base64.urlsafe_b64encode(json.dumps(seen).encode()).decode().rstrip("=")
     kind = "curves" if isinstance(seen["going"], int) else "trials"
     refused(serving.client().get(f"/api/v1/jobs/going/{kind}?after_change={cursor}"), 422)
+
+
+# ---- answers that are kept
+
+
+def test_an_answer_is_made_once_while_nothing_changes_and_anew_when_anything_does(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LOOK_S", 3600.0)
+    serving.add_job("growing")
+    made = []
+    told = serving.app.state.service.answers._told
+    monkeypatch.setattr(
+        serving.app.state.service.answers, "_told", lambda row: made.append(row.id) or told(row)
+    )
+    client = serving.client()
+
+    def asked() -> tuple[int, list[dict[str, Any]]]:
+        made.clear()
+        one = [client.get("/api/v1/jobs/growing").json() for _ in range(3)]
+        many = [client.get("/api/v1/jobs").json() for _ in range(3)]
+        assert many == [[job] for job in one] and one[0] == one[2]
+        return len(made), many[0]
+
+    assert asked()[0] == 2
+    assert asked()[0] == 0
+    with Record.open(serving.settings.run_folder("growing"), write=True) as record:
+        record.set_run("running")
+        record.add_epoch(3, row(3, 0.8, 0.8, 3))
+        count, (job,) = asked()
+        assert count == 2 and job["progress"]["best"] == 0.8
+    serving.store.want("growing", "stop")
+    count, (job,) = asked()
+    assert count == 2 and job["state"] == "stopping"
+    assert len(serving.client("root").get("/api/v1/jobs?limit=5").json()) == 1
+
+
+def test_a_kept_answer_is_for_those_alone_who_may_see_the_job(serving: Serving) -> None:
+    serving.add_job("theirs", "bob")
+    for user, status in (("bob", 200), ("alice", 404), ("root", 200), ("alice", 404)):
+        assert serving.client(user).get("/api/v1/jobs/theirs").status_code == status
+        listed = serving.client(user).get("/api/v1/jobs").json()
+        assert len(listed) == (status == 200)
+        assert serving.client("alice").get("/api/v1/jobs?user=bob").json() == []
+
+
+def test_kept_answers_take_little_memory(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving.add_job("growing")
+    client, kept = serving.client(), serving.app.state.service.answers
+    size = len(client.get("/api/v1/jobs").content)
+    monkeypatch.setattr(answers, "MOST_BYTES", 3 * size)
+    for limit in range(1, 20):
+        client.get(f"/api/v1/jobs?limit={limit}")
+    assert len(kept._kept) == 3

@@ -296,3 +296,24 @@ def test_a_study_is_not_shared() -> None:
 @pytest.mark.parametrize("name", ["concurrency", "cpus_per_trial"])
 def test_absurd_numbers_are_refused(name: str) -> None:
     assert name in message(changed(lambda spec: spec["resources"].update({name: 10**400})))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy": {"replays": 100_000, "trials": 101}},
+        {"data": {"synthetic_train": 1_000_000, "size": 1024}},
+        {"data": {"synthetic_eval": 1_000_000, "size": 512, "color": "gray"}},
+    ],
+)
+def test_work_without_end_is_refused(change: dict[str, Any]) -> None:
+    assert "at most" in message(told(load_study("quick", change)))
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("sampler", "startup_trials"), ("data", "max_bad"), ("data", "limit")]
+)
+def test_numbers_have_a_bound(tmp_path: Path, section: str, name: str) -> None:
+    serving, body = Serving(tmp_path), submission()
+    body["spec"][section][name] = 10**30
+    assert name in refused(serving.client().post("/api/v1/jobs/check", json=body), 422)

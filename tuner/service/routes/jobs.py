@@ -23,9 +23,8 @@ from tuner.service.models import (
     Wanted,
 )
 from tuner.service.state import CallerDep, Service, ServiceDep, checked_raise
-from tuner.service.store import Conflict
 from tuner.service.submission import content_of
-from tuner.service.tables import Act, UserRow
+from tuner.service.tables import Act, JobRow, UserRow
 from tuner.service.views import MOST_LOG_BYTES, log_part
 
 router = APIRouter(tags=["jobs"])
@@ -66,10 +65,8 @@ def submit(
 def check(submission: Submission, user: CallerDep, service: ServiceDep) -> Checked:
     """Say what a submission would queue, or refuse what would be refused; nothing is queued."""
     found = service.accepted(submission, user)
-    if found.chosen and (service.store.job(found.name) or service.taken(found.name)):
-        raise Conflict(f"There is a job or run {found.name!r} already; choose another --name.")
     return Checked(
-        name=found.name,
+        name=service.store.free_name(found.name, found.chosen, service.taken),
         digest=found.new.digest,
         gpus=found.new.gpus,
         cpus=found.new.cpus,
@@ -78,19 +75,24 @@ def check(submission: Submission, user: CallerDep, service: ServiceDep) -> Check
     )
 
 
-@router.get("/jobs")
+@router.get("/jobs", response_model=list[Job])
 def jobs(
     user: CallerDep,
     service: ServiceDep,
     state: Annotated[list[JobState] | None, Query()] = None,
     of: Annotated[str | None, Query(alias="user", max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[Job]:
+) -> Response:
     """List jobs, the newest first: one's own, or for an admin all, or one user's."""
     whose = of if user.admin else user.name
     if of is not None and of != whose:
-        return []
-    return [service.told(row) for row in service.store.jobs(user=whose, states=state, limit=limit)]
+        return _json(b"[]")
+    states = None if state is None else tuple(state)
+
+    def rows() -> list[JobRow]:
+        return service.store.jobs(user=whose, states=states, limit=limit)
+
+    return _json(service.answers.answer((whose, states, limit), rows, one=False).body)
 
 
 @router.get("/queue")
@@ -99,10 +101,10 @@ def queue(user: CallerDep, service: ServiceDep) -> Queue:
     return service.board.seen_by(user)
 
 
-@router.get("/jobs/{id}")
-def job(id: Id, user: CallerDep, service: ServiceDep) -> Job:
+@router.get("/jobs/{id}", response_model=Job)
+def job(id: Id, user: CallerDep, service: ServiceDep) -> Response:
     """Tell how a job is going."""
-    return service.told(service.job(user, id))
+    return _json(service.job_answer(user, id))
 
 
 @router.post("/jobs/{id}/stop", status_code=202)
@@ -167,6 +169,10 @@ def curves(
 ) -> Curves:
     """Return the epochs that were recorded since a cursor."""
     return news.curves(service.folders(service.job(user, id)), after_change)
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 def _asked(id: str, wanted: Wanted, user: UserRow, service: Service, request: Request) -> Job:

@@ -26,13 +26,28 @@ export function trialsText(progress) {
   return parts.join(", ") || "none yet";
 }
 
-/** Return a bar of how much of the budget is spent, with the share in words. */
+/** Return a bar of how much of the budget is spent or of a study is done, with the share in words. */
 export function progressBar(progress) {
   if (!progress || progress.share_done === null) return format.NONE;
   const text = format.percent(progress.share_done);
   return h("span", { class: "share" },
-    h("progress", { max: 1, value: progress.share_done, "aria-label": `${text} of the budget` }),
+    h("progress", { max: 1, value: progress.share_done, "aria-label": `${text} done` }),
     h("span", {}, text));
+}
+
+/** Return what a job's trials held, in hours: [what, hours] for each kind of device, as no sum says anything. */
+export function slotHours(job) {
+  const what = job.gpus ? "GPU-hours" : "Core-hours";
+  const { slot_seconds: all, slot_seconds_by_device: kinds } = job.progress;
+  if (all !== null) return [[what, all / 3600]];
+  return Object.entries(kinds).map(([device, seconds]) => [`${what} on ${device}`, seconds / 3600]);
+}
+
+/** Return them for a table's cell. */
+export function slotText(job) {
+  if (!job.progress) return format.NONE;
+  const kinds = slotHours(job);
+  return kinds.map(([what, hours]) => (kinds.length > 1 ? `${format.hours(hours)} ${what.replace(/^.*? on /, "")}` : format.hours(hours))).join(", ");
 }
 
 const OPEN = new Set(["waiting", "running"]);
@@ -45,7 +60,7 @@ export function costs(job) {
   return [
     ["Trials ended", ended, budget.trials ?? null, format.number],
     ["Epochs", progress.epochs, budget.epochs ?? null, format.number],
-    [job.gpus ? "GPU-hours" : "Core-hours", progress.slot_seconds / 3600, budget.gpu_hours ?? null, format.hours],
+    ...slotHours(job).map(([what, hours]) => [what, hours, budget.gpu_hours ?? null, format.hours]),
     ["Hours", progress.wall_seconds / 3600, budget.wall_hours ?? null, format.hours],
   ];
 }

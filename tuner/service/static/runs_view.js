@@ -3,7 +3,7 @@
 import { call, jobPath } from "./api.js";
 import { announce, h, newId, scrolling, tableHead } from "./dom.js";
 import * as format from "./format.js";
-import { jobLink, stateMark, trialsText } from "./job_words.js";
+import { jobLink, slotText, stateMark, trialsText } from "./job_words.js";
 
 const MOST = 500;
 
@@ -64,7 +64,7 @@ export class RunsView {
       h("th", { scope: "row" }, jobLink(job.id)), h("td", {}, job.user), h("td", {}, job.space ?? "study"),
       h("td", {}, stateMark(job.state)), h("td", {}, trialsText(job.progress)),
       h("td", { class: "n" }, format.score(job.progress?.best)),
-      h("td", { class: "n" }, job.progress ? format.hours(job.progress.slot_seconds / 3600) : format.NONE),
+      h("td", { class: "n" }, slotText(job)),
       h("td", {}, format.moment(job.ended_at)),
       h("td", {}, trained ? h("a", {
         href: `/api/v1${jobPath(job.id, "/report")}`, target: "_blank", rel: "noopener", "aria-label": `Report of ${job.id} (opens a new tab)`,
