@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,6 +372,22 @@ def test_a_process_that_has_just_started_is_stopped_before_its_job_is(made: Made
         made.step()
         assert made.ray.stops == ["it-1"]
     made.end("it", "interrupted", "interrupted")
+    made.step()
+    assert made.state("it") == "stopped"
+
+
+def test_a_process_that_starts_while_its_job_is_being_stopped_keeps_it_open(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.submit("it")
+    made.step()
+    made.ray.processes.clear()
+    made.store.want("it", "stop")
+    with contextlib.ExitStack() as process, monkeypatch.context() as patch:
+        # it has read what it is to do, just before that is taken back
+        patch.setattr(job_files, "take_back", lambda _: process.enter_context(made.living("it")))
+        made.step()
+        assert made.state("it") == "stopping"
     made.step()
     assert made.state("it") == "stopped"
 

@@ -149,6 +149,11 @@ def test_what_a_machine_gains_is_given_and_shown(made: Made) -> None:
     assert made.state("b") == "starting"
     assert made.supervisor.capacity is not None
     assert made.supervisor.capacity.gpu_names == ["A", "B"]
+    made.ray.there, machine = None, made.ray.there
+    made.step()
+    made.ray.there, made.ray.gpus = machine, ["A", "C"]
+    made.step()
+    assert made.supervisor.capacity.gpu_names == ["A", "C"]
 
 
 def test_patience_runs_by_no_clock_that_jumps(made: Made) -> None:
