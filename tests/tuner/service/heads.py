@@ -226,8 +226,13 @@ class Service:
 
     def at_gate(self, name: str, trial: int) -> psutil.Process:
         """Return the process that waits at the gate with a job's trial."""
-        (pid,) = self.gates.wait(name, trial, told=lambda: self.told(name))
-        return psutil.Process(pid)
+
+        def there() -> bool:
+            assert self.job(name).state not in ("finished", "failed"), self.told(name)
+            return self.gates.waiting(name, trial) is not None
+
+        wait_until(there, lambda: self.told(name))
+        return psutil.Process(*self.gates.wait(name, trial))
 
     def process(self, name: str) -> psutil.Process:
         """Return the latest process of a job, whose search is at a gate."""
