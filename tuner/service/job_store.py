@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from tuner.service import tables
 from tuner.service.models import HOLDING, OPEN, RESUMABLE, JobState, Raise, Wanted
+from tuner.service.raises import first_use, total
 from tuner.service.tables import Act, JobRow, NewJob
 from tuner.service.transactions import Conflict, Transactions
 
@@ -195,7 +195,7 @@ class JobStore(Transactions):
         """
         with self._transaction() as (connection, number):
             job = _must_be(connection, id)
-            if more.key is not None and not _first_use(connection, id, more.key, more.amounts):
+            if more.key is not None and not first_use(connection, id, more.key, more.amounts):
                 return job
             adds = bool(more.amounts)
             if job.state not in RESUMABLE:
@@ -208,7 +208,7 @@ class JobStore(Transactions):
                 _check_room(connection, job.user_name)
             _change(
                 connection, id, number, state="queued", wanted="run", reason=None, told=False,
-                fruitless=0, more=_sum(job.more, more).amounts, arrival=number,
+                fruitless=0, more=total(job.more, more).amounts, arrival=number,
                 queued_at=self._clock(), ended_at=None,
             )  # fmt: skip
             self._note(connection, by, id)
@@ -290,21 +290,6 @@ def _job(row: Row[Any]) -> JobRow:
     return JobRow(**values)
 
 
-def _first_use(connection: Connection, id: str, key: str, amounts: dict[str, Any]) -> bool:
-    """Remember a key of a job's, or return False if it was used with the same amounts."""
-    raises = tables.raises
-    same_key = (raises.c.job == id) & (raises.c.key == key)
-    there = connection.execute(select(raises.c.amounts).where(same_key)).first()
-    if there is None:
-        connection.execute(insert(raises).values(job=id, key=key, amounts=amounts))
-        return True
-    if there.amounts != amounts:
-        raise Conflict(
-            f"The key {key!r} was used to resume job {id} with other amounts; choose another key."
-        )
-    return False
-
-
 def _one_line(text: str | None) -> str | None:
     """Return a reason as one line of what any database can hold."""
     if text is None:
@@ -344,18 +329,3 @@ def _change(
     if expected is not None:
         statement = statement.where(jobs.c.state.in_(expected))
     return connection.execute(statement).rowcount > 0
-
-
-def _sum(first: Raise, second: Raise) -> Raise:
-    """Return what two raises add together.
-
-    >>> _sum(Raise(more_trials=2), Raise(more_trials=3, more_gpu_hours=0.5)).amounts
-    {'more_trials': 5, 'more_gpu_hours': 0.5}
-    """
-    total: dict[str, Any] = first.amounts
-    for name, amount in second.amounts.items():
-        total[name] = total.get(name, 0) + amount
-    try:
-        return Raise(**total)
-    except ValidationError as error:
-        raise Conflict("More than that cannot be added to a budget in all.") from error
