@@ -28,7 +28,7 @@ def wait_until(true: Callable[[], object], told: Callable[[], str] = str) -> Non
     deadline = time.monotonic() + WAIT_S
     while not true():
         assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s: {told()}"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 class Gates:

@@ -92,7 +92,7 @@ def service(
     closable: Gates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Service]:
-    monkeypatch.setattr(supervisor, "INTERVAL_S", 0.3)
+    monkeypatch.setattr(supervisor, "INTERVAL_S", 0.5)
     made = Service(tmp_path / "runs", shared / "cache", shared / "tiny.yaml", head, closable)
     yield made
     made.stop()
