@@ -49,8 +49,12 @@ WRITER_WAIT_S = 120.0
 """How long an earlier process of this job may take to end, after whatever made it lost."""
 FULL = "disk full"
 """How a run's record says so."""
-OF_THE_HEAD = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "OMP_NUM_THREADS")
-"""Variables of the Ray around; this process starts one of its own."""
+NICENESS = 5
+"""Searches leave the processor to the service, which answers people, where both want it."""
+OF_THE_HEAD = (
+    "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_worker_niceness", "OMP_NUM_THREADS",
+)  # fmt: skip
+"""Variables of the Ray around; this process starts one of its own, as nice as Ray's are."""
 SECRETS = (
     "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "TUNER_DATABASE", "TUNER_WEBHOOK",
     "TUNER_NOTIFY_COMMAND", "PGPASSWORD", "PGPASSFILE",
@@ -63,6 +67,7 @@ def main(arguments: list[str]) -> int:
     folder, submission = Path(arguments[0]), arguments[1]
     _to_log(folder / LOG)
     _leave_secrets()
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -233,7 +233,7 @@ class RayJobs:
                 headers=authorization(),
                 extensions={"trace": _check_opened},
             )
-        except (httpx.HTTPError, httpx.InvalidURL, Impostor) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, Impostor, OSError) as error:
             raise RayAway(f"Ray at {self.url} does not answer ({_why(error)}).") from error
         if answer.status_code in (401, 403):
             raise RayAway(

@@ -111,7 +111,8 @@ from pathlib import Path
 from tuner.service import job
 job.WRITER_WAIT_S = float(sys.argv.pop())
 def work(assignment):
-    print("working, knowing", os.environ.get("TUNER_DATABASE"), flush=True)
+    database = os.environ.get("TUNER_DATABASE")
+    print(f"working, knowing {database}, as nice as {os.nice(0)}", flush=True)
     while not (Path(assignment.runs) / "go").exists():
         time.sleep(0.05)
     return "finished", None
@@ -133,7 +134,7 @@ def test_of_two_processes_of_a_job_one_works_and_the_other_waits_or_is_tried_aga
     made = assignment(tmp_path, runs=str(tmp_path), submission=BEFORE)
     (tmp_path / REQUEST).write_text(made.model_dump_json())
     first = holding(tmp_path, BEFORE)
-    wait_for_log(tmp_path, "working, knowing None", first)
+    wait_for_log(tmp_path, f"working, knowing None, as nice as {min(os.nice(0) + 5, 19)}", first)
     assert job_files.living(tmp_path) == Holder(BEFORE, first.pid, ("1",))
     (tmp_path / REQUEST).write_text(made.model_copy(update={"submission": ME}).model_dump_json())
     hasty = holding(tmp_path, ME, wait_s=0.0)
@@ -163,7 +164,7 @@ def test_a_search_inherits_no_secret_of_the_service_or_the_head(
         "RAY_AUTH_TOKEN": "the-heads", "RAY_AUTH_TOKEN_PATH": "/etc/tuner/ray-token",
         "TUNER_DATABASE": "postgresql://u:word@h/d", "TUNER_WEBHOOK": "https://h/secret",
         "TUNER_NOTIFY_COMMAND": "mail --password word", "RAY_ADDRESS": "192.0.2.1:6379",
-        "PGPASSWORD": "word",
+        "PGPASSWORD": "word", "RAY_worker_niceness": "0",
     }  # fmt: skip
     environment = {**given, "RAY_AUTH_MODE": "token", "PATH": "/bin", "TUNER_CPUS": "2"}
     monkeypatch.setattr(os, "environ", dict(environment))

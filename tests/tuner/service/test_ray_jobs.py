@@ -6,6 +6,7 @@ The answers are those of Ray 2.60, cut to what is read; a real head answers in `
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -251,3 +252,17 @@ def test_the_token_is_sent_to_no_other_users_socket(monkeypatch: pytest.MonkeyPa
     assert b"Bearer secret-token" in own.heard
     own.close()
     ray.close()
+
+
+def test_a_connection_that_is_gone_before_it_was_looked_at_is_ray_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(_: socket.socket) -> None:
+        raise OSError(errno.ENOTCONN, "not connected")
+
+    monkeypatch.setattr("tuner.service.ray_jobs.check_listener", gone)
+    listening = Listening()
+    with pytest.raises(RayAway, match="not connected"):
+        RayJobs(listening.url).machine()
+    listening.join()
+    listening.close()
