@@ -146,31 +146,15 @@ def test_a_node_that_cannot_take_part_is_told_in_one_line_and_nothing_is_written
     assert "s3://faces/x" in away and "Could not connect" in away
 
 
-def test_a_folder_that_all_nodes_see_is_enough_and_other_code_is_refused(
-    shared: Path, undisturbed: Path, head: Cluster, tmp_path: Path
+def test_a_cluster_without_a_node_that_holds_a_trial_is_refused(
+    shared: Path, head: Cluster
 ) -> None:
-    head.second(own_disk=False)
-    storage = tmp_path / "storage"
-    given = ["--address", head.address, "--storage", str(storage)]
-    done = tuner(shared, "run", "--name", "folder", *SEARCH, *given)
-    assert done.returncode == 0, done.stderr
-    run = shared / "runs" / "folder"
-    assert trained(run) == trained(undisturbed)
-    assert len(nodes_of(run)) == 2 and SECOND in nodes_of(run)
-    with Record.open(run) as record:
-        best = record.best()
-    assert best is not None
-    left = sorted(str(p.relative_to(storage)) for p in storage.rglob("*") if p.is_file())
-    assert [name.partition("/")[2] for name in left] == [f"trials/{best.number:05d}/best.pt"]
-    assert (run / "trials" / f"{best.number:05d}" / "best.pt").read_bytes() == (
-        storage / left[0]
-    ).read_bytes()
-    seeding = ROOT / "tuner" / "seeding.py"
-    (tmp_path / "seeding.py").write_text(seeding.read_text() + "# changed\n")
-    head.second(own_disk=False, instead={seeding: tmp_path / "seeding.py"})
-    done = tuner(shared, "run", "--name", "other", *SEARCH, *given)
+    head.second()
+    given = ["--address", head.address, "--cpus-per-trial", "2"]
+    done = tuner(shared, "run", "--name", "large", *SEARCH, *given)
     assert done.returncode == 2
-    assert "other source code than this machine's; install the same on both" in done.stderr
+    assert "No node of the cluster has the 2 CPUs and 0 GPUs of one trial" in done.stderr
+    assert not (shared / "runs" / "large").exists()
 
 
 def test_nodes_without_a_common_disk_train_what_one_machine_trains(
@@ -192,6 +176,39 @@ def test_nodes_without_a_common_disk_train_what_one_machine_trains(
     assert [name[1:] for name in names] == [["trials", f"{best.number:05d}", "best.pt"]]
     kept = run / "trials" / f"{best.number:05d}" / "best.pt"
     assert kept.read_bytes() == ObjectStore(storage).read_bytes("/".join(names[0]))
+
+
+def test_after_the_head_is_lost_the_run_goes_on_in_another_cluster(
+    shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer, closable: Gates
+) -> None:
+    with cluster({**closable.environment, **CREDENTIALS}) as first:
+        first.second()
+        given = ["--storage", server.uri("head"), "--address", first.address]
+        with half_done(shared, closable, "head", *given) as going:
+            first.close()
+            assert going.process.wait(timeout=800) != 0
+    before = epochs_recorded(going.folder)
+    assert 2 <= before < TRIALS * EPOCHS
+    head.second()
+    done = tuner(shared, "resume", "head", "--address", head.address)
+    assert done.returncode == 0, done.stderr
+    assert trained(going.folder) == trained(undisturbed)
+
+
+def test_an_object_store_that_is_away_for_a_while_costs_time_only(
+    shared: Path, undisturbed: Path, server: ObjectServer, closable: Gates
+) -> None:
+    given = ["--storage", server.uri("while")]
+    with half_done(shared, closable, "away", *given) as going:
+        server.stop()
+        closable.open("away")
+        time.sleep(3)  # the trials' states are due, and have nowhere to go
+        assert epochs_recorded(going.folder) == 2
+        server.start()
+        run = going.end()
+    assert trained(run) == trained(undisturbed)
+    with Record.open(run) as record:
+        assert not [event for event in record.events() if event.kind in ("retry", "crash")]
 
 
 def assert_stored(run: Path, storage: str, scratch: Path) -> None:
@@ -257,45 +274,28 @@ def test_a_trial_that_moved_to_another_kind_of_device_says_so_and_its_seconds_ar
     assert len(cost["slot_seconds_by_device"]) == len(devices)
 
 
-def test_after_the_head_is_lost_the_run_goes_on_in_another_cluster(
-    shared: Path, undisturbed: Path, head: Cluster, server: ObjectServer, closable: Gates
+def test_a_folder_that_all_nodes_see_is_enough_and_other_code_is_refused(
+    shared: Path, undisturbed: Path, head: Cluster, tmp_path: Path
 ) -> None:
-    with cluster({**closable.environment, **CREDENTIALS}) as first:
-        first.second()
-        given = ["--storage", server.uri("head"), "--address", first.address]
-        with half_done(shared, closable, "head", *given) as going:
-            first.close()
-            assert going.process.wait(timeout=800) != 0
-    before = epochs_recorded(going.folder)
-    assert 2 <= before < TRIALS * EPOCHS
-    head.second()
-    done = tuner(shared, "resume", "head", "--address", head.address)
+    head.second(own_disk=False)
+    storage = tmp_path / "storage"
+    given = ["--address", head.address, "--storage", str(storage)]
+    done = tuner(shared, "run", "--name", "folder", *SEARCH, *given)
     assert done.returncode == 0, done.stderr
-    assert trained(going.folder) == trained(undisturbed)
-
-
-def test_an_object_store_that_is_away_for_a_while_costs_time_only(
-    shared: Path, undisturbed: Path, server: ObjectServer, closable: Gates
-) -> None:
-    given = ["--storage", server.uri("while")]
-    with half_done(shared, closable, "away", *given) as going:
-        server.stop()
-        closable.open("away")
-        time.sleep(3)  # the trials' states are due, and have nowhere to go
-        assert epochs_recorded(going.folder) == 2
-        server.start()
-        run = going.end()
+    run = shared / "runs" / "folder"
     assert trained(run) == trained(undisturbed)
+    assert len(nodes_of(run)) == 2 and SECOND in nodes_of(run)
     with Record.open(run) as record:
-        assert not [event for event in record.events() if event.kind in ("retry", "crash")]
-
-
-def test_a_cluster_without_a_node_that_holds_a_trial_is_refused(
-    shared: Path, head: Cluster
-) -> None:
-    head.second()
-    given = ["--address", head.address, "--cpus-per-trial", "2"]
-    done = tuner(shared, "run", "--name", "large", *SEARCH, *given)
+        best = record.best()
+    assert best is not None
+    left = sorted(str(p.relative_to(storage)) for p in storage.rglob("*") if p.is_file())
+    assert [name.partition("/")[2] for name in left] == [f"trials/{best.number:05d}/best.pt"]
+    assert (run / "trials" / f"{best.number:05d}" / "best.pt").read_bytes() == (
+        storage / left[0]
+    ).read_bytes()
+    seeding = ROOT / "tuner" / "seeding.py"
+    (tmp_path / "seeding.py").write_text(seeding.read_text() + "# changed\n")
+    head.second(own_disk=False, instead={seeding: tmp_path / "seeding.py"})
+    done = tuner(shared, "run", "--name", "other", *SEARCH, *given)
     assert done.returncode == 2
-    assert "No node of the cluster has the 2 CPUs and 0 GPUs of one trial" in done.stderr
-    assert not (shared / "runs" / "large").exists()
+    assert "other source code than this machine's; install the same on both" in done.stderr
