@@ -136,8 +136,8 @@ def test_what_two_users_submit_to_a_service_that_is_killed_is_done_once_and_as_b
         assert stdout == ""
     closable.open("ann-1", "ann-2")  # they go on without it
     place.serve()
-    for user, name, more in (("ann", "ann-2", once), ("bob", "bob-1", ())):
-        assert place.finish(place.submit(user, name, *more))[1] == name
+    again = place.submit("ann", "ann-2", *once), place.submit("bob", "bob-1")
+    assert [place.finish(one)[1] for one in again] == ["ann-2", "bob-1"]
 
     by_hand = place.begin(
         "root", "run", *SEARCH, "--name", "by-hand", "--runs", "own", "--cache", "cache"
