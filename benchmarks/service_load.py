@@ -6,7 +6,8 @@ It starts a service of its own with finished searches and one under way, whose r
 epoch in every 0.5 s; processes that keep cores busy, in place of trials, at the niceness of a job's
 process; and asks from another process, turn by turn for the list of jobs and for one job. A request
 is sent when it is due, whether or not earlier ones were answered, and its latency counts from when
-it was due: so a server that stalls is charged for all who would have waited. Prints JSON.
+it was due: so a server that stalls is charged for all who would have waited. Prints JSON; beside the
+latencies, which mean little on a machine that does anything else, the service's processor time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 
 WARM_UP_S = 2.0
 NICENESS = 10
@@ -129,11 +131,16 @@ def measured(rate: float, seconds: float, busy: int, finished: int) -> dict[str,
             port, token = service.stdout.readline().split()
             burning = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
             asked = [*here, "--ask", port, token, "--rate", str(rate), "--seconds", str(seconds)]
-            load = os.getloadavg()[0]
+            load, process = os.getloadavg()[0], psutil.Process(service.pid)
+            before = process.cpu_times()
             found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+            used = process.cpu_times()
+            cpu_s = used.user + used.system - before.user - before.system
+            cpu_ms = round(1000 * cpu_s / (rate * (WARM_UP_S + seconds)), 2)
             return {
                 "rate_per_s": rate, "busy_processes": busy, "jobs": finished + 1,
-                **json.loads(found), "cores": os.cpu_count(), "machine": platform.machine(),
+                **json.loads(found), "service_cpu_ms_per_request": cpu_ms,
+                "cores": os.cpu_count(), "machine": platform.machine(),
                 "python": platform.python_version(), "load_before": round(load, 2),
             }  # fmt: skip
         finally:

@@ -169,6 +169,44 @@ def test_a_view_is_accessible_in_both_themes_and_fits_a_phone(
     assert browser.console == []
 
 
+def test_the_log_in_is_accessible_in_both_themes_and_fits_a_phone(
+    chromium: Browser, site: Site
+) -> None:
+    pytest.importorskip("axe_core_python")
+    chromium.open(site.url)
+    chromium.send("Network.clearBrowserCookies")
+    chromium.open("about:blank")
+    chromium.open(site.url)
+    chromium.wait("document.activeElement.id === 'token'")
+    for wrong in (False, True):
+        if wrong:
+            chromium.type("#token", "tuner_wrong")
+            chromium.key("Enter", 13, "\r")
+            chromium.wait_text("The server does not know this token.")
+        for scheme in ("light", "dark"):
+            chromium.prefer(scheme)
+            for width in (1280, 360):
+                chromium.size(width)
+                assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+                assert chromium.accessibility() == [], (wrong, scheme, width)
+
+
+def test_what_has_ended_without_an_epoch_promises_none(browser: Browser, site: Site) -> None:
+    see(browser, site, "#/jobs/broken", "No epoch was trained.")
+    see(browser, site, "#/jobs/waiting", "No epoch yet;")
+
+
+def test_hours_of_several_kinds_of_device_stand_apart(browser: Browser, site: Site) -> None:
+    site.add_job("two-kinds", state="finished")
+    with Record.open(site.settings.run_folder("two-kinds"), write=True) as record:
+        record.place_trial(3, "NVIDIA H100", "there:1")
+        record.add_slot_time(3, 7200.0)
+    see(browser, site, "#/jobs/two-kinds", "NVIDIA H100")
+    browser.wait_text("GPU-hours on")
+    see(browser, site, "#/runs", "two-kinds")
+    browser.wait_text("NVIDIA H100")
+
+
 def test_the_chosen_theme_outlives_a_reload(browser: Browser, site: Site) -> None:
     pytest.importorskip("axe_core_python")
     back = "getComputedStyle(document.body).backgroundColor"

@@ -16,6 +16,7 @@ import { TrialTable } from "./trial_table.js";
 
 const TAIL_BYTES = 65_536;
 const NO_CURSOR = "0";
+const ENDED = new Set(["finished", "failed", "stopped"]);
 
 export class JobView {
   constructor(id) {
@@ -46,7 +47,7 @@ export class JobView {
     this.run = h("select", { id: run, onchange: () => this.chooseRun() }, h("option", { value: "" }, "all"));
     this.runChoice = h("p", { class: "filters", hidden: true }, h("label", { for: run }, "Run of the study"), this.run);
     this.loading = h("p", { class: "soft", role: "status" }, "Loading the curves…");
-    this.none = h("p", { class: "soft", hidden: true }, "No trial yet; curves appear here as soon as there is one.");
+    this.none = h("p", { class: "soft", hidden: true });
     this.curves = h("div", { hidden: true }, this.runChoice,
       h("h3", {}, "Validation macro-F1 by epoch"), this.chart.element, this.details.element,
       h("h3", {}, "Best so far"), this.best.element);
@@ -148,6 +149,7 @@ export class JobView {
     const { progress } = job;
     this.chart.epochs = job.epochs ?? 1;
     this.chart.draw();
+    setText(this.none, ENDED.has(job.state) ? "No epoch was trained." : "No epoch yet; curves appear here as soon as there is one.");
     const claim = h("span", {}, stateMark(job.state), claimRest(job));
     if (!this.state.firstChild?.isEqualNode(claim)) this.state.replaceChildren(claim);
     this.actions.show(job);
@@ -202,7 +204,7 @@ export class JobView {
         job.state === "finished" ? "Report" : "Report of what there is so far"));
     }
     const shown = h("span", {}, links.flatMap((link, index) => (index ? [" · ", link] : [link])),
-      links.length ? h("span", { class: "soft" }, " (each opens a new tab)") : null);
+      links.length ? h("span", { class: "soft" }, links.length > 1 ? " (each opens a new tab)" : " (opens a new tab)") : null);
     if (!this.links.firstChild?.isEqualNode(shown)) this.links.replaceChildren(shown);
     this.links.hidden = !links.length;
   }
