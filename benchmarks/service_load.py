@@ -6,8 +6,9 @@ It starts a service of its own with finished searches and one under way, whose r
 epoch in every 0.5 s; processes that keep cores busy, in place of trials, at the niceness of a job's
 process; and asks from another process, turn by turn for the list of jobs and for one job. A request
 is sent when it is due, whether or not earlier ones were answered, and its latency counts from when
-it was due: so a server that stalls is charged for all who would have waited. Prints JSON; beside the
-latencies, which mean little on a machine that does anything else, the service's processor time.
+it was due: so a server that stalls is charged for all who would have waited. Prints JSON. Beside
+the latencies, which mean little on a machine that does anything else, it tells the processor time
+that the service took.
 """
 
 from __future__ import annotations
