@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed, 2 usage, 3 done but some trials failed, 130 inter
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -62,6 +63,10 @@ COMMANDS = {
     ),
     "user": ("tuner.cli.serve", "Manage who may use the service of this machine."),
     "doctor": ("tuner.cli.machine", "Check this machine, and say how to mend what is wrong."),
+    "completion": (
+        "tuner.cli.completion",
+        "Print what makes a shell complete commands, options and names.",
+    ),
 }
 """Every command with the module that holds it and its one line of help."""
 
@@ -103,6 +108,10 @@ class Commands(click.Group):
     ) -> NoReturn:
         """Run the command line and leave with its exit status."""
         arguments = list(sys.argv[1:] if args is None else args)
+        if "_TUNER_COMPLETE" in os.environ:  # a shell asks; see tuner/cli/completing.py
+            from tuner.cli.completing import register
+
+            register()
         extra = {**extra, "standalone_mode": False, "obj": ["tuner", *arguments]}
         try:
             status = super().main(arguments, "tuner", **extra)
