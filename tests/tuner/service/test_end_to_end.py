@@ -91,7 +91,7 @@ class Place:
 
     def get(self, user: str, path: str) -> Any:
         """Return what the service answers to a user."""
-        token = (self.folder / user / "token").read_text()
+        token = (self.folder / user / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         answer = httpx.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=WAIT_S)
         return answer.raise_for_status().json()
