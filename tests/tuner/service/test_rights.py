@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.tuner.service.serving import Serving, submission
+from tuner.service.tables import DataSetRow
 
 OPEN = {("get", "/health"), ("post", "/api/v1/session")}
 """Routes that need no token."""
@@ -37,6 +38,7 @@ def serving(tmp_path: Path) -> Serving:
     found.add_user("gone")
     found.store.revoke_user("gone")
     found.add_job(OWN, "alice")
+    found.store.add_data_set(DataSetRow(FINGERPRINT, "set", {}, [], 48, 1, "alice", 0.0))
     return found
 
 
@@ -95,7 +97,9 @@ def first_status(serving: Serving, path: str, client: Any) -> int:
 def test_the_description_has_the_routes_that_are_promised(serving: Serving) -> None:
     promised = {
         "get /api/v1/me", "get /api/v1/server", "get /api/v1/datasets",
-        "put /api/v1/datasets/{fingerprint}/{name}", "post /api/v1/jobs", "post /api/v1/jobs/check",
+        "put /api/v1/datasets/{fingerprint}/{name}",
+        "post /api/v1/datasets/{fingerprint}/{name}/check", "post /api/v1/jobs",
+        "post /api/v1/jobs/check",
         "get /api/v1/jobs", "get /api/v1/jobs/{id}", "post /api/v1/jobs/{id}/stop",
         "post /api/v1/jobs/{id}/pause", "post /api/v1/jobs/{id}/resume",
         "get /api/v1/jobs/{id}/log", "get /api/v1/jobs/{id}/trials",
