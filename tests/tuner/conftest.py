@@ -24,17 +24,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def all_gates() -> Iterator[Gates]:
+@pytest.fixture
+def closable() -> Iterator[Gates]:
+    """Return the gates of what `begun` starts: a test's own, as killed searches leave workers."""
     with gates() as made:
         yield made
-
-
-@pytest.fixture
-def closable(all_gates: Gates) -> Iterator[Gates]:
-    """Return the gates of what `begun` starts."""
-    yield all_gates
-    all_gates.open_all()
 
 
 @pytest.fixture(scope="session")
