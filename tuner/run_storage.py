@@ -140,8 +140,8 @@ def bring_best(storage: RunStorage, record: Record, number: int) -> None:
 
 
 def bring_missing_best(run_folder: Path, storage: str | None, record: Record, number: int) -> None:
-    """Do so for a run that has ended, if its weights are not there."""
-    if not (trial_folder(run_folder, number) / BEST).exists():
+    """Do so for a run that has ended, if its weights are elsewhere and were not brought."""
+    if storage is not None and not (trial_folder(run_folder, number) / BEST).exists():
         bring_best(RunStorage(storage, run_folder, record), record, number)
 
 
