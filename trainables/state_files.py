@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 STATE, PREVIOUS, BEST = "state.pt", "state.previous.pt", "best.pt"
@@ -41,6 +42,25 @@ def durable(path: Path, content: bytes) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, down to the disk: whoever reads `target` never finds half of it.
+
+    Raises
+    ------
+    OSError
+        If that fails; `target` is as it was then, and nothing else is left.
+    """
+    copy = beside(target)
+    try:
+        with source.open("rb") as reading, copy.open("wb") as writing:
+            shutil.copyfileobj(reading, writing)
+            writing.flush()
+            os.fsync(writing.fileno())
+        copy.replace(target)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,15 +16,12 @@ ago goes first when the store is full.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainables.state_files import BEST, STATE, sync_folder
+from trainables.state_files import BEST, STATE, copy_whole, digest_of_file, sync_folder
 
 ABANDONED_S = 3600.0
 """Age at which a copy or a claim that nobody finished is removed."""
@@ -84,10 +81,9 @@ class TrunkStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             _place(source, target)
-            with target.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                    os.utime(source)
-                    return True
+            if digest_of_file(target) == digest:
+                os.utime(source)
+                return True
         except FileNotFoundError:
             return False
         target.unlink(missing_ok=True)
@@ -173,12 +169,4 @@ def _place(source: Path, target: Path) -> None:
     except OSError:  # another file system, or one without hard links
         if target.exists():
             return
-        copy = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
-        try:
-            with source.open("rb") as reading, copy.open("wb") as writing:
-                shutil.copyfileobj(reading, writing)
-                writing.flush()
-                os.fsync(writing.fileno())
-            copy.replace(target)
-        finally:
-            copy.unlink(missing_ok=True)
+        copy_whole(source, target)

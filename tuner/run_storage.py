@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from trainables.object_store import ObjectStore, StoreUnreachable, is_object_store, under
-from trainables.state_files import BEST, beside, remove_state, remove_weights, sync_folder
+from trainables.state_files import BEST, copy_whole, remove_state, remove_weights, sync_folder
 from tuner.record import Record
 from tuner.trial_files import trial_folder
 
@@ -102,7 +100,9 @@ class RunStorage:
             if uri is not None:
                 ObjectStore(uri, LAST_PATIENCE_S).take(BEST, target)
             elif source != target and source.exists():
-                _copy_whole(source, target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_whole(source, target)
+                sync_folder(target.parent)
         except StoreUnreachable as error:
             return str(error)
         except OSError as error:
@@ -143,20 +143,6 @@ def bring_missing_best(run_folder: Path, storage: str | None, record: Record, nu
     """Do so for a run that has ended, if its weights are elsewhere and were not brought."""
     if storage is not None and not (trial_folder(run_folder, number) / BEST).exists():
         bring_best(RunStorage(storage, run_folder, record), record, number)
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = beside(target)
-    try:
-        with source.open("rb") as reading, unfinished.open("wb") as writing:
-            shutil.copyfileobj(reading, writing)
-            writing.flush()
-            os.fsync(writing.fileno())
-        unfinished.replace(target)
-        sync_folder(target.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _part(record: Record) -> str:

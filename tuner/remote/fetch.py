@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search_spaces.model import UserError
+from trainables.state_files import digest_of_file
 from tuner.fetched import MARK, mark_of
 from tuner.record_file import FILE as RECORD
 from tuner.remote.archive import unpack
@@ -180,5 +181,4 @@ def _digest(file: Path) -> str | None:
     """Return SHA-256 of a regular file's content; None of anything else."""
     if file.is_symlink() or not file.is_file():
         return None
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return digest_of_file(file)
