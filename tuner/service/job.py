@@ -12,7 +12,6 @@ them.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import signal
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from search_spaces.model import UserError, validated
 from tuner.record import RecordFull
 from tuner.record_file import FILE, writer
+from tuner.service.disk import is_full
 from tuner.service.job_files import (
     LOG,
     OUTCOME,
@@ -144,10 +144,12 @@ def outcome(assignment: Assignment) -> tuple[Any, str | None]:
     except KeyboardInterrupt:
         return "interrupted", "interrupted at once"
     except UserError as error:
-        return ("full" if _is_full(error) else "failed"), str(error)
+        return ("full" if _came_of_a_full_disk(error) else "failed"), str(error)
     except Exception as error:
         traceback.print_exc()
-        return ("full" if _is_full(error) else "crashed"), f"{type(error).__name__}: {error}"
+        return (
+            "full" if _came_of_a_full_disk(error) else "crashed"
+        ), f"{type(error).__name__}: {error}"
 
 
 def _run(assignment: Assignment) -> tuple[str, str | None]:
@@ -263,11 +265,9 @@ def _wait_for_writer(folder: Path) -> None:
         time.sleep(0.5)
 
 
-def _is_full(error: BaseException | None) -> bool:
+def _came_of_a_full_disk(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, RecordFull):
-            return True
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, RecordFull) or is_full(error):
             return True
         error = error.__cause__ or error.__context__
     return False
