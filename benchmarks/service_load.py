@@ -18,7 +18,6 @@ import asyncio
 import json
 import os
 import platform
-import socket
 import subprocess
 import sys
 import tempfile
@@ -46,6 +45,7 @@ def serve(folder: Path, finished: int, epochs: int) -> None:
     from tests.tuner.service.serving import CURVES, Serving
     from tests.tuner.simulation import row
     from tuner.record import Record
+    from tuner.service.listening import bound
 
     serving = Serving(folder)
     for number in range(finished):
@@ -60,7 +60,7 @@ def serve(folder: Path, finished: int, epochs: int) -> None:
                 time.sleep(0.5)
 
     threading.Thread(target=grow, daemon=True).start()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = bound("127.0.0.1", 0)
     click.echo(f"{listening.getsockname()[1]} {serving.tokens['alice']}")
     server = uvicorn.Server(uvicorn.Config(serving.app, log_config=None, access_log=False))
 
@@ -78,12 +78,18 @@ async def ask(port: int, token: str, rate: float, seconds: float) -> dict[str, A
     latencies_s: list[float] = []
     errors = 0
 
+    async def connection() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while idle:
+            kept = idle.pop()
+            if not kept[0].at_eof():  # the server closes what has been idle for a while
+                return kept
+            kept[1].close()
+        return await asyncio.open_connection("127.0.0.1", port)
+
     async def one(path: str, due_s: float, counted: bool) -> None:
         nonlocal errors
         try:
-            reader, writer = (
-                idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-            )
+            reader, writer = await connection()
             head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
             writer.write(head.encode())
             answer = await reader.readuntil(b"\r\n\r\n")

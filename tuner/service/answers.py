@@ -3,6 +3,8 @@
 Pages and programs ask for the same again and again: of 200 requests a second nearly all are
 answered from here, after a look at the database's counter of changes and at the records of the jobs
 that are open. What only a run by hand could change, records of other jobs, is a second old at most.
+Of many who ask while an answer has to be made anew, one makes it, and the others wait for that one:
+were each to make its own, they would take so long together that ever more wait.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ MOST_BYTES = 32_000_000
 """Of all answers that are kept."""
 LOOK_S = 1.0
 """How long an answer is kept at most."""
+LOCKS = 64
+"""Questions share so many locks; two that share one wait for each other, which is all."""
 _JOBS: TypeAdapter[list[Job]] = TypeAdapter(list[Job])
 
 
@@ -55,6 +59,7 @@ class Answers:
         self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._making = tuple(threading.Lock() for _ in range(LOCKS))
 
     def answer(self, key: Hashable, rows: Callable[[], Sequence[JobRow]], one: bool) -> Answer:
         """Return the answer about what `rows` returns, which is called only if anything changed.
@@ -67,13 +72,25 @@ class Answers:
         one : bool
             Whether it is one object rather than a list.
         """
-        changes, now_s = self._store.changes(), time.monotonic()
+        kept = self._fresh(key)
+        if kept is None:
+            with self._making[hash(key) % LOCKS]:
+                kept = self._fresh(key) or self._made(key, rows, one)
+        return kept
+
+    def _fresh(self, key: Hashable) -> Answer | None:
+        """Return the answer that is kept, if it still holds."""
         with self._lock:
             kept = self._kept.get(key)
-        if kept is not None and kept.changes == changes:
-            fresh = now_s - kept.at_s < LOOK_S
-            if fresh and kept.seen == self._look(kept.rows):
-                return kept
+        if kept is None or time.monotonic() - kept.at_s >= LOOK_S:
+            return None
+        if kept.changes != self._store.changes() or kept.seen != self._look(kept.rows):
+            return None
+        return kept
+
+    def _made(self, key: Hashable, rows: Callable[[], Sequence[JobRow]], one: bool) -> Answer:
+        """Make an answer and keep it."""
+        changes, now_s = self._store.changes(), time.monotonic()
         found = rows()
         seen = self._look(found)  # before what it stands for is read
         jobs = [self._told(row) for row in found]

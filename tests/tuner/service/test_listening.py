@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.test_cli import ROOT
-from tuner.service.listening import FIRST_INHERITED
+from tuner.service.listening import FIRST_INHERITED, bound
 
 HAND_OVER = f"""
 import os, sys
@@ -104,3 +105,21 @@ def test_a_socket_that_is_open_to_other_machines_needs_a_user_as_an_address_does
         _, told = process.communicate()
     assert process.returncode == 2
     assert "--host 0.0.0.0 is open to other machines" in told
+
+
+def test_an_answer_in_two_parts_waits_for_no_word_of_the_client() -> None:
+    async def without_delay() -> bool:
+        found = asyncio.get_running_loop().create_future()
+
+        async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            found.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0)
+            writer.close()
+
+        listening = bound("127.0.0.1", 0)
+        async with await asyncio.start_server(take, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.close()
+            return bool(await found)
+
+    assert asyncio.run(without_delay())
