@@ -27,6 +27,11 @@ def mark_of(folder: Path) -> dict[str, Any] | None:
     return mark if isinstance(mark, dict) else {}
 
 
+def is_fetched(folder: Path) -> bool:
+    """Return whether a run or a study was fetched, or is a run of such a study."""
+    return any(mark_of(place) is not None for place in (folder, folder.parent))
+
+
 def refuse_fetched(folder: Path) -> None:
     """Refuse to write into a run or a study that was fetched, or into a run of such a study.
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from search_spaces.model import UserError
 from tuner.devices import all_kinds
+from tuner.fetched import is_fetched
 from tuner.record_file import writer
 from tuner.record_read import RecordReader
 from tuner.record_rows import RunRow, Totals, TrialRow
@@ -42,17 +43,24 @@ class Standing(NamedTuple):
     """Slot-seconds by device."""
     driven: bool
     """Whether a living process carries it out."""
+    copied: bool
+    """Whether this is how it stood when it was fetched from a server, and it may go on there."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process ended without notice."""
+        return self.run.state == "running" and not self.driven and not self.copied
 
     @property
     def state(self) -> str:
         """That of the run; a process that ended without notice has interrupted it."""
-        lost = self.run.state == "running" and not self.driven
-        return "interrupted" if lost else self.run.state
+        return "interrupted" if self.lost else self.run.state
 
     @property
     def trials(self) -> dict[str, int]:
         """Trials by state, without states of which there are none."""
-        counts = self.totals.trials if self.driven else without_process(self.totals.trials)
+        as_recorded = self.driven or self.copied
+        counts = self.totals.trials if as_recorded else without_process(self.totals.trials)
         return {state: count for state, count in counts.items() if count}
 
     @property
@@ -74,6 +82,7 @@ def standing(record: RecordReader) -> Standing:
             begun=record.trials(OPEN_STATES),
             held=record.slot_seconds_by_device(),
             driven=is_driven(record),
+            copied=is_fetched(record.folder),
         )
 
 
@@ -87,12 +96,16 @@ def summary(record: RecordReader) -> dict[str, Any]:
     now = standing(record)
     run, totals, best, held = now.run, now.totals, now.best, now.held
     mixed = len(all_kinds(held)) > 1
-    lost = now.state != run.state
+    reason = run.reason
+    if now.lost:
+        reason = "its process ended without notice"
+    elif now.copied and now.state == "running":
+        reason = "so it stood when this copy was fetched"
     return {
         "run": run.name,
         "folder": str(record.folder),
         "state": now.state,
-        "reason": "its process ended without notice" if lost else run.reason,
+        "reason": reason,
         "space": run.spec["space"]["name"],
         "trials": now.trials,
         "best": None if best is None else _best(best, record.epochs(best.number)),

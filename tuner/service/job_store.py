@@ -180,12 +180,20 @@ class JobStore(Transactions):
             self._note(connection, by, id)
             return _must_be(connection, id)
 
-    def resume(self, id: str, more: Raise, *, by: Act | None = None) -> JobRow:
+    def resume(
+        self,
+        id: str,
+        more: Raise,
+        *,
+        check: Callable[[JobRow, Raise], object] = lambda job, more: None,
+        by: Act | None = None,
+    ) -> JobRow:
         """Queue a job again that was paused or stopped, failed or finished; raise its budget.
 
         A key counts once for a job: asked again with it, whatever has become of the job since, this
         changes nothing. Without one, a job that is open is left as it is if nothing is added.
-        Whether the budget has such a limit is for the caller to check (`tuner.budget.raised`).
+        `check` raises if the budget has no such limit, or cannot take so much; a key that counted
+        already is not checked again.
 
         Raises
         ------
@@ -197,6 +205,7 @@ class JobStore(Transactions):
             job = _must_be(connection, id)
             if more.key is not None and not first_use(connection, id, more.key, more.amounts):
                 return job
+            check(job, more)
             adds = bool(more.amounts)
             if job.state not in RESUMABLE:
                 if job.state in ("queued", "starting", "running") and not adds:

@@ -210,25 +210,24 @@ def budget(job: JobRow) -> dict[str, float | None]:
     }
 
 
-def checked_raise(job: JobRow, more: models.Raise) -> models.Raise:
-    """Return what is added to a budget, if it has such limits.
+def check_raise(job: JobRow, more: models.Raise) -> None:
+    """Refuse an amount that a job's budget cannot take.
 
     Raises
     ------
     UserError
-        If not, or the job is a study, whose budget is frozen.
+        If it has no such limit, the sum is too much, or the job is a study, whose budget is frozen.
     """
     from tuner.budget import raised
 
     if not more.amounts:
-        return more
+        return
     if job.kind == "study":
         raise UserError(
             f"Job {job.id} is a study, which froze its budget: trials that are added after looking"
             " would bias the answer. Submit another study."
         )
     raised(BudgetConfig.model_validate(budget(job)), **more.amounts)
-    return more
 
 
 async def service(request: Request) -> Service:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def test_fetching_again_replaces_what_was_fetched_and_nothing_else(lab: Lab, hom
     )
     assert done("fetch", "again", "-o", "a/b") == f"{home / 'a' / 'b'}\n"
     assert (home / "a" / "b" / "record.db").is_file()
+
+
+def test_a_copy_of_a_run_that_goes_on_tells_how_it_stood(lab: Lab, home: Path) -> None:
+    lab.add_job("going", state="running")
+    with Record.open(lab.settings.run_folder("going"), write=True) as record:
+        record.set_run("running")
+    done("fetch", "going")
+    told = json.loads(done("status", "going", "--format", "json"))
+    assert (told["state"], told["trials"]["running"]) == ("running", 1)
+    assert told["reason"] == "so it stood when this copy was fetched"
+    assert "going  running" in done("status", "going")
+    (home / "runs" / "going" / "fetched.json").unlink()
+    told = json.loads(done("status", "going", "--format", "json"))
+    assert (told["state"], told["trials"]["waiting"]) == ("interrupted", 1)
 
 
 def test_what_was_fetched_is_not_gone_on_with_here_unless_it_is_copied(

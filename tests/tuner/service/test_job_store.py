@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from search_spaces.model import UserError
 from tests.tuner.service.stores import free, new
 from tuner.service.models import Raise
 from tuner.service.store import Conflict, Store
+from tuner.service.tables import JobRow
 
 
 def test_the_same_key_queues_once_and_another_content_under_it_is_refused(store: Store) -> None:
@@ -159,6 +161,23 @@ def test_a_raise_counts_once_for_its_key_whatever_has_become_of_the_job(store: S
     assert store.resume("other", more).more == Raise(more_trials=2)  # a key is its job's own
     store.set_state("it", ["pausing"], "paused")
     assert store.resume("it", Raise(more_trials=1, key="raise-02")).more == Raise(more_trials=3)
+
+
+def test_a_raise_that_counted_already_is_not_checked_again(store: Store) -> None:
+    def once(job: JobRow, more: Raise) -> None:
+        if job.more.amounts:
+            raise UserError("more than any budget has")
+
+    store.create_job(new(), "it", True, free)
+    store.set_state("it", ["queued"], "finished")
+    more = Raise(more_trials=2, key="raise-01")
+    job = store.resume("it", more, check=once)
+    assert store.resume("it", more, check=once) == job
+    store.set_state("it", ["queued"], "finished")
+    other = Raise(more_trials=2, key="raise-02")
+    with pytest.raises(UserError, match="more than any"):
+        store.resume("it", other, check=once)
+    assert store.resume("it", other).more == Raise(more_trials=4)  # its key is unused still
 
 
 def test_a_raise_that_was_refused_leaves_its_key_unused(store: Store) -> None:

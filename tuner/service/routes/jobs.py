@@ -22,7 +22,7 @@ from tuner.service.models import (
     Trials,
     Wanted,
 )
-from tuner.service.state import CallerDep, Service, ServiceDep, checked_raise
+from tuner.service.state import CallerDep, Service, ServiceDep, check_raise
 from tuner.service.submission import content_of
 from tuner.service.tables import Act, JobRow, UserRow
 from tuner.service.views import MOST_LOG_BYTES, log_part
@@ -135,7 +135,7 @@ def resume(
     before = service.job(user, id)
     detail = json.dumps(more.amounts) if more.amounts else None
     by = Act(user.name, "resume", detail, address(request))
-    row = service.store.resume(id, checked_raise(before, more), by=by)
+    row = service.store.resume(id, more, check=check_raise, by=by)
     if row.arrival == before.arrival:
         response.status_code = 200
     service.conductor.wake()
