@@ -28,6 +28,21 @@ def write_whole(path: Path, content: bytes) -> None:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be written, before work is done to fill one.
+
+    Raises
+    ------
+    UserError
+    """
+    if path.is_dir():
+        raise UserError(f"Cannot write {path}: that is a folder; name a file in it.")
+    if not path.parent.is_dir():
+        raise UserError(f"Cannot write {path}: there is no folder {path.parent}; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"Cannot write {path}: the folder {path.parent} may not be written to.")
+
+
 def unfinished_path(path: Path) -> Path:
     """Return where the file lies until it is whole, and what a killed process leaves behind."""
     return path.with_name(f".{path.name}.unfinished")

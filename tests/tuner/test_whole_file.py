@@ -7,7 +7,7 @@ import os
 import pytest
 
 from search_spaces.model import UserError
-from tuner.whole_file import unfinished_path, write_whole
+from tuner.whole_file import check_place, unfinished_path, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -33,3 +33,13 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 def test_a_missing_folder_is_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"Cannot write .*: No such file or directory"):
         write_whole(tmp_path / "none" / "a.txt", b"")
+
+
+def test_a_place_where_no_file_can_be_is_refused_before_any_work(tmp_path):
+    (tmp_path / "folder").mkdir()
+    check_place(tmp_path / "new.html")
+    with pytest.raises(UserError, match="that is a folder"):
+        check_place(tmp_path / "folder")
+    with pytest.raises(UserError, match=r"there is no folder .*none; make it first\.$"):
+        check_place(tmp_path / "none" / "a.txt")
+    assert not (tmp_path / "new.html").exists()

@@ -11,7 +11,7 @@ from search_spaces.model import UserError
 from tuner.cli.options import Command, runs_option
 from tuner.cli.remote import is_remote, or_on_server, report_of, server_options
 from tuner.cli.sources import asked, comparison_options, opened
-from tuner.whole_file import write_whole
+from tuner.whole_file import check_place, write_whole
 
 DEFAULT_OUTPUT = {
     "html": "report.html",
@@ -54,6 +54,9 @@ def report_command(
     SERVER:JOB, or :JOB, takes the report of a job on a server, or one of several jobs there, as
     the server makes it; all else needs `tuner fetch` first.
     """
+    chosen = output or Path(DEFAULT_OUTPUT[format_])
+    if format_ != "pdf":
+        check_place(chosen)
     there = [name for name in names if is_remote(name, runs, server)]
     if there:
         others = [name for name in names if name not in there]
@@ -66,7 +69,7 @@ def report_command(
                 f"A server's report takes no {refused[0]}: bring its jobs here with `tuner fetch"
                 f" {there[0]}`, and report on them."
             )
-        _write(output or Path(DEFAULT_OUTPUT["html"]), report_of(there, server, token_file))
+        _write(chosen, report_of(there, server, token_file))
         return 0
     from reports.figures.runs import read_runs
     from reports.page import page
@@ -81,7 +84,6 @@ def report_command(
     found = contents(
         read_runs(sources.folders), trials, wanted, sources.tables(trials), sources.study
     )
-    chosen = output or Path(DEFAULT_OUTPUT[format_])
     if format_ == "pdf":
         written = write_pdf(found, chosen)
         click.echo(f"Wrote {len(written)} figures to {chosen}.", err=True)
