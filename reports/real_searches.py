@@ -30,7 +30,9 @@ class RealSearch(NamedTuple):
     trials: int
     """Begun up to the epoch that reached the target, else in all."""
     epochs: int
-    """Ended up to then."""
+    """Ended up to then, as if it had trained them all itself."""
+    computed: int
+    """Those of them that it trained itself, rather than took over from another trial."""
     slot_seconds: float | None
     """Held up to then; None if that was on devices of several kinds."""
 
@@ -65,6 +67,10 @@ def real_search(folder: Path, target: float) -> RealSearch:
         reached=bool(hits),
         trials=sum((one.started_at or 0.0) <= at for one in trials),
         epochs=sum(int(np.count_nonzero(of <= at)) for of in ends.values()),
+        computed=sum(
+            int(np.count_nonzero(of[[not row["shared"] for row in epochs[number]]] <= at))
+            for number, of in ends.items()
+        ),
         slot_seconds=(
             None
             if len(all_kinds(named(one.device, run.host) for one in trials)) > 1

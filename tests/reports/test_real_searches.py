@@ -36,6 +36,16 @@ def test_the_cost_runs_up_to_the_epoch_that_reached_the_target(tmp_path: Path) -
     assert found.slot_seconds == pytest.approx(14 * EPOCH_S)
 
 
+def test_epochs_that_were_taken_over_are_told_apart(tmp_path: Path) -> None:
+    folder = search(tmp_path / "r", [[0.1] * 4, [0.1] * 4, [0.1, 0.5, 0.6, 0.6]])
+    with sqlite3.connect(folder / "record.db") as connection:
+        connection.execute("UPDATE epoch SET shared = 1 WHERE trial > 0 AND epoch IN (1, 4)")
+    connection.close()
+    found = real_search(folder, 0.5)
+    # The last trial's fourth epoch comes after the target.
+    assert (found.epochs, found.computed) == (10, 7)
+
+
 def test_a_search_that_never_reaches_it_is_charged_in_full(tmp_path: Path) -> None:
     found = real_search(search(tmp_path / "r", [[0.1] * 4] * 3), 0.5)
     assert (found.reached, found.trials, found.epochs) == (False, 3, 12)
@@ -54,7 +64,7 @@ def test_a_search_without_trials_has_cost_nothing(tmp_path: Path) -> None:
 
 def made(epochs: int, reached: bool, finished: bool = True) -> RealSearch:
     """Return a search that cost so many epochs."""
-    return RealSearch("r", "s", finished, reached, 1, epochs, 1.0)
+    return RealSearch("r", "s", finished, reached, 1, epochs, epochs, 1.0)
 
 
 @pytest.mark.parametrize(

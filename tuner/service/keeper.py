@@ -283,7 +283,7 @@ class Keeper:
         why = why.rstrip(".")
         if job.wanted != "run":
             state: JobState = "paused" if job.wanted == "pause" else "stopped"
-            self._end(job, state, f"its process ended amid an epoch ({why})")
+            self._end(job, state, f"its process ended by itself first ({why})")
             return
         progress = epochs_of(self._run_folder(job)) > job.epochs
         fruitless = 0 if progress else job.fruitless + 1

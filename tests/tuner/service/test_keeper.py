@@ -221,7 +221,7 @@ def test_a_process_that_was_killed_for_not_stopping_is_stopped(made: Made) -> No
     made.ray.lose("it-1", "Job was intentionally stopped.")
     made.step()
     assert made.state("it") == "stopped"
-    assert "amid an epoch" in str(made.job("it").reason)
+    assert "ended by itself first" in str(made.job("it").reason)
 
 
 def test_on_a_full_disk_jobs_wait_and_go_on_when_there_is_room(made: Made) -> None:
