@@ -190,8 +190,9 @@ class Service:
 
     def _progress(self, job: JobRow) -> models.Progress | None:
         progress = self.progresses.of(self.settings.run_folder(job.id), job.kind)
-        if progress is not None and job.kind == "study" and job.state == "finished":
-            return progress.model_copy(update={"share_done": 1.0})  # it may confirm less than most
+        if progress is not None and job.state == "finished":
+            # a study may confirm less than the most that it might, a small space run out of trials
+            return progress.model_copy(update={"share_done": 1.0})
         return progress
 
     def _remaining_s(self, job: JobRow) -> float | None:
