@@ -114,6 +114,9 @@ def test_a_job_is_told_with_its_progress_and_budget(serving: Serving) -> None:
     assert (progress["slot_seconds"], progress["wall_seconds"]) == (16.0, 8.0)
     assert progress["share_done"] == pytest.approx(3 / job["budget"]["trials"])
     assert job["epochs"] == 12
+    serving.add_job("ended-early", state="finished")
+    ended = serving.client().get("/api/v1/jobs/ended-early").json()
+    assert ended["progress"]["share_done"] == 1
 
 
 def test_progress_follows_the_record(serving: Serving) -> None:
