@@ -14,6 +14,7 @@ from search_spaces.space import known_spaces
 from tests.tuner.made_runs import make_run
 from tests.tuner.test_cli import ROOT, tuner
 from tuner.cli import COMMANDS
+from tuner.cli.data import DataCommand
 from tuner.record_file import FILE
 from tuner.spec import known_presets
 from tuner.study.spec import FILE as STUDY
@@ -83,6 +84,8 @@ def in_bash(home: Path, line: str) -> list[str]:
         ("tuner jobs --server ", ["lab", "other"]),
         ("tuner stop --n", ["--now"]),
         ("tuner user re", ["revoke"]),
+        ("tuner data ", sorted(DataCommand.commands)),
+        ("tuner data pu", ["push"]),
     ],
 )
 def test_bash_offers_what_may_come_next(home: Path, line: str, offered: list[str]) -> None:

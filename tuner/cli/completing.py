@@ -105,6 +105,12 @@ def _spaces_and_runs(words: Words) -> Iterator[str]:
     yield from _runs(words)
 
 
+def _data(words: Words) -> Iterator[str]:
+    """Yield what may follow `tuner data`, beside a path."""
+    if len(words) == 1:
+        yield from ("add", "list", "push")
+
+
 def _servers(_: Words) -> Iterator[str]:
     from search_spaces.model import UserError
     from tuner.remote.servers import known_servers
@@ -145,4 +151,5 @@ ARGUMENTS: dict[str, Callable[[Words], Iterator[str]]] = {
     "report": _runs_and_studies,
     "show": _spaces_and_runs,
     "study": _studies,
+    "data": _data,
 }
