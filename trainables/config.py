@@ -156,6 +156,8 @@ class DataConfig(Section):
     """`seven`: the paper's basic emotions, for sets of facial expressions; others keep all."""
     val_share: float = Field(0.1, gt=0, lt=1)
     """Share of train carved into validation, by class, where a set lacks a third split."""
+    copies: Literal["keep", "drop"] = Field("keep", exclude_if=lambda copies: copies == "keep")
+    """`drop` leaves out images of validation and test whose pixels are also in an earlier split."""
     max_bad: int = Field(0, ge=0, le=1_000_000_000)
     """How many corrupt, empty or missing images are tolerated (and left out) before refusing."""
     seed: int = Field(0, ge=0, le=2**31 - 1)

@@ -60,6 +60,7 @@ FLAGS = {
     "data.format": "--data-format",
     "data.size": "--image-size",
     "data.limit": "--limit",
+    "data.copies": "--copies",
     "data.max_bad": "--max-bad",
     "network.width": "--width",
     "epochs": "--epochs",

@@ -29,7 +29,7 @@ from trainables.config import DataConfig
 from trainables.data.archive import printable
 from trainables.data.importers.listing import Listing, Sample
 from trainables.data.packed import CHUNK_BYTES, SPLITS, write_meta
-from trainables.data.splits import UNASSIGNED, assign, canonical_order, duplicates
+from trainables.data.splits import UNASSIGNED, assign, canonical_order, copies, duplicates
 
 Progress = Callable[[int, int, str], None]
 CHECKPOINT = 500
@@ -255,6 +255,21 @@ def _gather(
     codes = {split: code for code, split in enumerate(SPLITS)}
     splits_N = np.array([codes.get(samples[i].split or "", UNASSIGNED) for i in kept], np.int64)
     splits_N, notes = assign(splits_N, labels_N, digests_N, config.val_share, config.seed)
+    dropped = dict(sorted(listing.dropped.items()))
+    if config.copies == "drop":
+        found = copies(splits_N, digests_N)
+        for (split, earlier), positions in sorted(found.items()):
+            dropped[f"image of {SPLITS[split]} that is also in {SPLITS[earlier]}"] = len(positions)
+        gone = {i for positions in found.values() for i in positions}
+        rest = [i for i in range(len(kept)) if i not in gone]
+        kept, digests_N = [kept[i] for i in rest], [digests_N[i] for i in rest]
+        splits_N, labels_N = splits_N[rest], labels_N[rest]
+        empty = [split for split, code in codes.items() if code not in splits_N]
+        if empty:
+            raise UserError(
+                f"copies must be keep for {printable(config.source)}: every image of"
+                f" {empty[0]} is also in an earlier split."
+            )
     order = canonical_order(splits_N, labels_N, digests_N)
     shape = (len(kept), state.channels, state.side, state.side)
     _write_images(partial, shape, np.array(kept)[order], len(samples), progress)
@@ -274,7 +289,7 @@ def _gather(
             }
             for split, code in codes.items()
         },
-        "dropped": dict(sorted(listing.dropped.items())),
+        "dropped": dropped,
         "bad": bad,
         "resized": state.resized,
         "recolored": state.recolored,

@@ -163,6 +163,11 @@ def _is_packed(path: Path, config: DataConfig) -> bool:
 
 def _opened(path: Path, config: DataConfig) -> PackedData:
     data = PackedData.open(path)
+    if config.copies == "drop" and data.provenance["options"].get("copies") != "drop":
+        raise UserError(
+            f"copies must be keep for {path}, which is packed with them; pack its source again with"
+            " --copies drop."
+        )
     channels = {"auto": data.channels, "gray": 1, "rgb": 3}[config.color]
     if config.size not in (None, data.size):
         raise UserError(

@@ -95,6 +95,26 @@ def canonical_order(
     return np.array(keys, dtype=np.int64)
 
 
+def copies(
+    splits_N: npt.NDArray[np.int64], digests_N: list[bytes]
+) -> dict[tuple[int, int], list[int]]:
+    """Return images of one split whose decoded pixels are also in an earlier one.
+
+    Returns
+    -------
+    dict
+        (split, earlier split) → positions; what is in train and in validation counts for train.
+    """
+    found: dict[tuple[int, int], list[int]] = {}
+    earliest: dict[bytes, int] = {}
+    for split, digest in zip(splits_N.tolist(), digests_N, strict=True):
+        earliest[digest] = min(split, earliest.get(digest, split))
+    for i, (split, digest) in enumerate(zip(splits_N.tolist(), digests_N, strict=True)):
+        if earliest[digest] < split:
+            found.setdefault((split, earliest[digest]), []).append(i)
+    return found
+
+
 def duplicates(
     splits_N: npt.NDArray[np.int64],
     labels_N: npt.NDArray[np.int64],

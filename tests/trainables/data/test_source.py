@@ -57,6 +57,33 @@ def test_a_packed_set_is_found_again_without_reading_the_source(tmp_path: Path) 
     assert calls == []
 
 
+def test_copies_of_earlier_splits_are_left_out_on_demand_and_told(tmp_path: Path) -> None:
+    train, validation = (SPLIT_FILES[f"{split}/cat/0000.png"] for split in ("train", "val"))
+    files = {
+        **SPLIT_FILES,
+        "val/cat/copy.png": train,
+        "test/cat/copy.png": train,
+        "test/cat/other.png": validation,
+    }
+    source = write_zip(tmp_path / "set.zip", files)
+    kept, data = packed(source), packed(source, copies="drop")
+    assert counts(kept) == {"train": 15, "validation": 16, "test": 17}
+    assert counts(data) == {"train": 15, "validation": 15, "test": 15}
+    assert data.fingerprint == packed(write_zip(tmp_path / "without.zip", SPLIT_FILES)).fingerprint
+    told = describe(data)
+    for split, earlier in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        assert f"Dropped: 1 × image of {split} that is also in {earlier}." in told
+    assert not [line for line in told if line.startswith("Duplicates")]
+    again = DataConfig(source=str(data.folder), copies="drop")
+    assert prepare(again, tmp_path / "cache").fingerprint == data.fingerprint
+    with pytest.raises(UserError, match="copies must be keep for"):
+        prepare(again.model_copy(update={"source": str(kept.folder)}), tmp_path / "cache")
+    few = {name: of for name, of in SPLIT_FILES.items() if not name.startswith("test")}
+    few["test/cat/0000.png"] = train
+    with pytest.raises(UserError, match=r"copies must be keep .*: every image of test"):
+        packed(write_zip(tmp_path / "few.zip", few), copies="drop")
+
+
 def test_what_is_packed_is_told_without_writing(tmp_path: Path) -> None:
     source = write_zip(tmp_path / "set.zip", SPLIT_FILES)
     config, cache = DataConfig(source=str(source)), tmp_path / "cache"

@@ -11,6 +11,7 @@ from trainables.data.splits import (
     VALIDATION,
     assign,
     canonical_order,
+    copies,
     duplicates,
 )
 
@@ -111,3 +112,16 @@ def test_duplicates_agree_with_comparing_every_pair() -> None:
     for split, name in enumerate(("train", "validation", "test")):
         mine = [contents[i] for i in np.flatnonzero(splits == split)]
         assert found["within"][name] == len(mine) - len(set(mine))
+
+
+def test_copies_agree_with_looking_for_every_image_in_earlier_splits() -> None:
+    source = np.random.default_rng(4)
+    splits = source.integers(0, 3, 150)
+    contents = digests(source.integers(0, 90, 150).tolist())
+    found = copies(splits, contents)
+    assert set(found) == {(VALIDATION, TRAIN), (TEST, TRAIN), (TEST, VALIDATION)}
+    of = {i: pair for pair, positions in found.items() for i in positions}
+    for i in range(150):
+        earlier = [s for s, c in zip(splits, contents, strict=True) if c == contents[i]]
+        first = int(min(earlier))
+        assert of.get(i) == ((int(splits[i]), first) if first < splits[i] else None)
