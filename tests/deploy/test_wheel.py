@@ -56,16 +56,15 @@ def tuner(wheel: Path) -> Path:
     asked = [program, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout[:-1])
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip("--python", program, "install", wheel)
+    pip("install", wheel, python=program)
     return environment / "bin" / "tuner"
 
 
-def pip(*arguments: object) -> None:
-    """Let pip do something with no other package and no index."""
-    where = arguments[:2] if arguments[0] == "--python" else ()
-    command, *rest = arguments[len(where) :]
+def pip(command: str, *rest: str | Path, python: str | Path = sys.executable) -> None:
+    """Let pip do something in an environment, with no other package and no index."""
     subprocess.run(
-        [sys.executable, "-m", "pip", *where, command, "--no-deps", "--no-index", *rest],
+        [sys.executable, "-m", "pip", "--python", python, command, "--no-deps", "--no-index",
+         *rest],
         check=True, capture_output=True,
     )  # fmt: skip
 
@@ -97,7 +96,7 @@ def test_installed_alone_it_trains_and_reports(tuner: Path, tmp_path: Path) -> N
     assert found.count(str(tuner.parents[1])) == 2
     assert all(space in done(tuner, "spaces", cwd=tmp_path) for space in known_spaces())
     done(tuner, "run", "--space", "periodic_T", "--trials", 2, "--epochs", 2, "--name", "it",
-         cwd=tmp_path)  # fmt: skip
+         "--scheduler", "none", cwd=tmp_path)  # fmt: skip
     assert "2 completed" in done(tuner, "status", "it", cwd=tmp_path)
     done(tuner, "report", "it", "-o", "it.html", cwd=tmp_path)
     assert "periodic_T" in (tmp_path / "it.html").read_text(encoding="utf-8")
