@@ -55,8 +55,8 @@ LIGHT = 0.2
 """Dropout rates below are told apart: chosen after looking."""
 ALIKE = 0.9
 """Correlation of two images' pixels from which one counts as a copy of the other."""
-DYNAMIC = ("dynamic_default", "dynamic_adamw", "dynamic_no_decay", "dynamic_bf16")
-"""Arms whose only difference from the first is told by their name."""
+DYNAMIC = ("dynamic_adamw", "dynamic_no_decay", "dynamic_bf16")
+"""Runs beside the study whose only difference from dynamic's default is told by their name."""
 
 
 def collect(study: Path, sides: Path) -> None:
@@ -230,12 +230,11 @@ def savings() -> str:
         if score is not None and target is not None
     ]
     arm = all_.answer.arms.periodic
-    ratio = sum(both) / len(both) / (arm.hits / arm.trials)
-    limits = ratio_interval(sum(both), len(both), arm.hits, arm.trials, all_.spec.confidence)
+    matched = sum(both), len(both)
     rows.append(
         (
-            f"the same with dynamic's confirm trials, {sum(both)} of {len(both)} matched", "trials",
-            number(ratio), limits_text(*limits),
+            f"the same with dynamic's confirm trials, {matched[0]} of {matched[1]} matched",
+            "trials", *_trials_ratio(matched, (arm.hits, arm.trials)),
         )
     )  # fmt: skip
     above, below = (all_.replays[name] for name in (all_.spec.periodic.space.name, dynamic))
@@ -251,6 +250,12 @@ def _ratio_of(one: Saving | None) -> tuple[str, str]:
     if one is None or one.ratio is None:
         return "–", "–"
     return number(one.ratio), limits_text(one.low, one.high)
+
+
+def _trials_ratio(dynamic: tuple[int, int], other: tuple[int, int]) -> tuple[str, str]:
+    """Return expected trials of another arm per one of dynamic's, from (hits, trials) of both."""
+    ratio = dynamic[0] / dynamic[1] / (other[0] / other[1])
+    return number(ratio), limits_text(*ratio_interval(*dynamic, *other, found().spec.confidence))
 
 
 def _of(above: Estimate, below: Estimate) -> tuple[str, str]:
@@ -301,9 +306,7 @@ def baseline() -> str:
     for group in tuned:
         knobs = " ".join(f"{name}={value}" for name, value in sorted(group.knobs[0].items()))
         arms[f"periodic, tuned: {knobs}"] = tests_of(group)
-    arms["dynamic, default"] = [
-        *all_.tests("dynamic_default"), *all_.tests("dynamic_default", "confirm"),
-    ]  # fmt: skip
+    arms["dynamic, default"] = _default()
     for space in ("periodic", "dynamic"):
         arms[f"{space}, random knobs"] = all_.tests(space)
     for space in ("dropout", "periodic_dropout"):
@@ -312,8 +315,15 @@ def baseline() -> str:
 
 
 def _baseline() -> list[float]:
+    """Return the test scores of the baseline, those from beside the study among them."""
     all_ = found()
     return [*all_.tests("baseline"), *tests_of(all_.sides["baseline_more"])]
+
+
+def _default() -> list[float]:
+    """Return the test scores of dynamic injection at its default."""
+    all_ = found()
+    return [*all_.tests("dynamic_default"), *all_.tests("dynamic_default", "confirm")]
 
 
 def _by_rate(name: str, trials: Trials) -> dict[str, list[float]]:
@@ -462,19 +472,16 @@ def injection() -> str:
     for row in all_.injection:
         of.setdefault(row["run"], []).append(row)
     tests = {
-        "dynamic_default": [
-            *all_.tests("dynamic_default"), *all_.tests("dynamic_default", "confirm"),
-        ],
-        **{name: tests_of(all_.sides[name]) for name in DYNAMIC[1:] if name in all_.sides},
-    }  # fmt: skip
+        "dynamic_default": _default(),
+        **{name: tests_of(all_.sides[name]) for name in DYNAMIC},
+    }
     rows = []
     for name, scores in tests.items():
         runs = [name] if name in of else ["census-dynamic_default", "confirm-dynamic_default"]
         trials = [row for run in runs for row in of[run]]
         first = [int(row["first"]) for row in trials if row["first"]]
         share = [float(row["share"]) for row in trials]
-        default = tests["dynamic_default"]
-        _, limits = _contrast([scores, default], (1, -1), len(tests) - 1)
+        _, limits = _contrast([scores, tests["dynamic_default"]], (1, -1), len(tests) - 1)
         rows.append(
             (
                 name, str(len(trials)), f"{len(trials) - len(first)}",
@@ -504,21 +511,22 @@ def gaps() -> str:
     rows = []
     for space, fitted in fit.items():
         trials = all_.trials.where(space=space, stage="census", states=("completed",))
-        gap = [
-            score - test
-            for score, test in zip(trials.score, trials.test_score, strict=True)
-            if score is not None and test is not None
-        ]
-        rows.append((space, *_spread(gap), f"{statistics.fmean(fitted):.2f}"))
+        rows.append((space, *_spread(_gaps_of(trials)), f"{statistics.fmean(fitted):.2f}"))
     for name in ("clean_baseline", "clean_dynamic", "clean_periodic"):
-        side = all_.sides[name]
-        pairs = zip(side.score, side.test_score, strict=True)
-        gap = [(score or 0.0) - (test or 0.0) for score, test in pairs]
-        rows.append((f"{name.removeprefix('clean_')}, copies dropped", *_spread(gap), ""))
+        gap = _spread(_gaps_of(all_.sides[name]))
+        rows.append((f"{name.removeprefix('clean_')}, copies dropped", *gap, ""))
     columns = (
         "arm", "n", "validation minus test (sd)", "training accuracy in the best epoch",
     )  # fmt: skip
     return _markdown(columns, rows)
+
+
+def _gaps_of(trials: Trials) -> list[float]:
+    return [
+        score - test
+        for score, test in zip(trials.score, trials.test_score, strict=True)
+        if score is not None and test is not None
+    ]
 
 
 def on_test() -> str:
@@ -532,16 +540,8 @@ def on_test() -> str:
     for name, scores in arms.items():
         own = hits[name], len(scores)
         limits = exact_interval(*own, all_.spec.confidence)
-        ratio = ratio_interval(*dynamic, *own, all_.spec.confidence)
-        rows.append(
-            (
-                name, f"{own[0]} of {own[1]}", limits_text(limits.low, limits.high),
-                *(
-                    ("", "") if name == "dynamic_default" else
-                    (number(dynamic[0] / dynamic[1] * own[1] / own[0]), limits_text(*ratio))
-                ),
-            )
-        )  # fmt: skip
+        told = ("", "") if name == "dynamic_default" else _trials_ratio(dynamic, own)
+        rows.append((name, f"{own[0]} of {own[1]}", limits_text(*limits), *told))
     columns = (
         f"arm (test score of at least {target:.4f})", "trials", "share, interval",
         "trials it needs / trials dynamic needs", "interval",
@@ -551,8 +551,7 @@ def on_test() -> str:
 
 def clean() -> str:
     """Return the comparison without copies: exploratory, with a target and a pilot of its own."""
-    all_ = found()
-    sides = all_.sides
+    sides = found().sides
     target = statistics.median(score or 0.0 for score in sides["clean_pilot"].score)
     on_test = statistics.median(tests_of(sides["clean_pilot"]))
     rows = []
@@ -567,14 +566,9 @@ def clean() -> str:
         dynamic = sum(hits["clean_dynamic"]), len(hits["clean_dynamic"])
         for name, of in hits.items():
             own = sum(of), len(of)
-            limits = ratio_interval(*dynamic, *own, all_.spec.confidence)
-            told = (number(dynamic[0] / dynamic[1] * own[1] / own[0]), limits_text(*limits))
-            rows.append(
-                (
-                    f"{what}, at least {least:.4f}", name.removeprefix("clean_"),
-                    f"{own[0]} of {own[1]}", *(("", "") if name == "clean_dynamic" else told),
-                )
-            )  # fmt: skip
+            told = ("", "") if name == "clean_dynamic" else _trials_ratio(dynamic, own)
+            arm = name.removeprefix("clean_")
+            rows.append((f"{what}, at least {least:.4f}", arm, f"{own[0]} of {own[1]}", *told))
     columns = ("counted on", "arm", "trials", "trials it needs / trials dynamic needs", "interval")
     return _markdown(columns, rows)
 

@@ -81,7 +81,7 @@ def view(record: RecordReader) -> View:
             if trial.epochs
         }
     epochs = int(run.spec["epochs"])
-    if not (now.driven or now.copied) and best is not None and best.state == "running":
+    if not now.as_recorded and best is not None and best.state == "running":
         best = replace(best, state="waiting")
     busy = None
     if slots and totals.active_s:

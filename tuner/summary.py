@@ -47,9 +47,14 @@ class Standing(NamedTuple):
     """Whether this is how it stood when it was fetched from a server, and it may go on there."""
 
     @property
+    def as_recorded(self) -> bool:
+        """Whether what the record calls running is so, here or where a copy came from."""
+        return self.driven or self.copied
+
+    @property
     def lost(self) -> bool:
         """Whether its process ended without notice."""
-        return self.run.state == "running" and not self.driven and not self.copied
+        return self.run.state == "running" and not self.as_recorded
 
     @property
     def state(self) -> str:
@@ -59,8 +64,7 @@ class Standing(NamedTuple):
     @property
     def trials(self) -> dict[str, int]:
         """Trials by state, without states of which there are none."""
-        as_recorded = self.driven or self.copied
-        counts = self.totals.trials if as_recorded else without_process(self.totals.trials)
+        counts = self.totals.trials if self.as_recorded else without_process(self.totals.trials)
         return {state: count for state, count in counts.items() if count}
 
     @property

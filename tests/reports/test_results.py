@@ -7,20 +7,19 @@ import re
 
 import pytest
 
-from benchmarks.faces import FOLDER, PAGE, SIDES, STUDY, TRIALS, filled
-from reports.answer import compare
+from benchmarks.faces import FOLDER, PAGE, SIDES, filled, found
 from reports.table import read_trials
-from tuner.study.spec import load_study, thawed
+from tuner.study.spec import thawed
 
 
 @pytest.fixture(scope="module")
 def spec():
-    return load_study(str(STUDY))
+    return found().spec
 
 
 @pytest.fixture(scope="module")
 def trials():
-    return read_trials([TRIALS])
+    return found().trials
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +59,8 @@ def test_what_was_run_beside_it_is_what_its_scripts_say():
         assert len(read_trials([SIDES / f"{name}.csv"])) == int(count), name
 
 
-def test_the_committed_tables_give_the_reports_first_sentence(spec, trials, report, page):
-    answer = compare(
-        trials,
-        periodic=spec.periodic.space.name,
-        dynamic=spec.dynamic.space.name,
-        margin=spec.margin,
-        confidence=spec.confidence,
-    )
+def test_the_committed_tables_give_the_reports_first_sentence(report, page):
+    answer = found().answer
     (sentence,) = re.findall(r'<p class="claim" id="claim">(.*?)</p>', report, flags=re.S)
     assert html.unescape(sentence).strip() == answer.claim
     assert f"> {answer.claim}\n" in page
