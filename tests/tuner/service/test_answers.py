@@ -7,12 +7,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.tuner.service.serving import Serving
+from tuner.service import answers
 from tuner.service.answers import Answers
 from tuner.service.models import Job
 from tuner.service.tables import JobRow
 
 MANY = 16
+
+
+@pytest.fixture(autouse=True)
+def kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no answer expire, however slow the machine is."""
+    monkeypatch.setattr(answers, "LOOK_S", 600.0)
 
 
 class Telling:
