@@ -105,6 +105,8 @@ class Trials:
     """What should be equal in all arms (network, training, epochs), as JSON; from records only."""
     definition: list[str | None]
     """The space's knobs with their ranges, and what it fixes, as JSON; from records only."""
+    copies: list[int | None]
+    """Validation images that are training images, too, where it is known; from records only."""
     source: list[str]
     """File or run it comes from."""
     row: list[int]
@@ -300,6 +302,7 @@ def _record_rows(folder: Path) -> list[dict[str, Any]]:
             "metric": RECORD_METRIC,
             "device": named(trial.device, run.host),
             "data": run.data.get("fingerprint"),
+            "copies": run.data.get("copies_of_train", {}).get("validation"),
             "knobs": trial.knobs,
             "setting": canonical_json({**trial.trial_config, "seed": None}),
             "conditions": canonical_json(parts),

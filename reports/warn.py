@@ -41,7 +41,7 @@ def all_warnings(
         answer = told.periodic if role == "periodic" else told.dynamic
         found += _matches(arm, answer.hits, answer.crashed, answer.stopped, chosen, confidence)
         found += _rows(trials, arm)
-    found += _target(chosen) + _baseline(trials, chosen)
+    found += _copies(arms) + _target(chosen) + _baseline(trials, chosen)
     found += _fairness(arms)
     found += _costs(arms, savings, chosen, confidence, seed)
     if confirmed.result is None:
@@ -117,6 +117,19 @@ def _rows(trials: Trials, arm: Arm) -> list[str]:
         names = ", ".join(f"{name} ({count})" for name, count in sorted(kinds.items()))
         found.append(f"{arm.space} holds trials of several arms, all counted: {names}.")
     return found
+
+
+def _copies(arms: dict[str, Arm]) -> list[str]:
+    """Say how many validation images were trained on."""
+    most = max((one or 0 for arm in arms.values() for one in arm.trials.copies), default=0)
+    if not most:
+        return []
+    verb = "is a training image" if most == 1 else "are training images"
+    return [
+        f"{plural(most, 'validation image')} {verb}, too, pixel for pixel: a trial that learns"
+        " by heart scores better there than it is, and regularisation prevents that; --copies drop"
+        " leaves them out."
+    ]
 
 
 def _target(chosen: Chosen) -> list[str]:

@@ -304,6 +304,7 @@ def _first_record(folder: Path, spec: RunSpec, data: PackedData, command: list[s
             "images": counts,
             "channels": data.channels,
             "size": data.size,
+            "copies_of_train": data.copies_of_train(limit),
             "source": spec.data.source,
         },
     )

@@ -83,7 +83,12 @@ TABLES: dict[str, Table] = {
             Column("host", "JSON", "The machine: name, system, processor, GPUs."),
             Column("command", "JSON", "The command line, as a list."),
             Column("git_revision", "TEXT?", "Commit of the working tree, where there is one."),
-            Column("data", "JSON", "The data set: fingerprint, classes, number of images, source."),
+            Column(
+                "data",
+                "JSON",
+                "The data set: fingerprint, classes, number of images, how many of them are"
+                " training images, too, source.",
+            ),
             Column("budget", "JSON", "What may be spent (`BudgetConfig`); may be raised later."),
             Column("active_s", "REAL", "Seconds during which a driver ran it, over all resumes."),
         ),

@@ -15,6 +15,7 @@ from reports.figures.chart import Column, Table
 from reports.figures.runs import Run
 from search_spaces.space import ChoiceKnob, Knob
 from trainables.config import DROPOUT_KNOBS, METHOD_KNOBS, InjectionConfig, TrainingConfig
+from trainables.data.packed import SPLITS
 from tuner.cli.formatting import duration
 from tuner.record_schema import TRIAL_STATES
 from tuner.spec import in_effect
@@ -54,7 +55,7 @@ def facts(run: Run, index: int) -> Facts:
         ("Digest of the specification", row.digest),
         ("Git revision", row.git_revision or "unknown"),
         ("Machine", _machine(row.host)),
-        ("Data", f"{row.data.get('source', 'unknown')}, {_images(images)}"),
+        ("Data", f"{row.data.get('source', 'unknown')}, {_images(images)}{_copies(row.data)}"),
         ("Fingerprint of the data", str(row.data.get("fingerprint", "unknown"))),
         ("Network", _network(in_effect(spec, "network"), row.data)),
         ("Training", _training(spec)),
@@ -199,7 +200,14 @@ def _machine(host: dict[str, Any]) -> str:
 
 
 def _images(images: dict[str, int]) -> str:
-    return ", ".join(f"{count} {split}" for split, count in images.items()) + " images"
+    return ", ".join(f"{images[split]} {split}" for split in SPLITS if split in images) + " images"
+
+
+def _copies(data: dict[str, Any]) -> str:
+    """Return which images are training images, too, where it is known."""
+    of = data.get("copies_of_train", {})
+    found = [f"{of[split]} of {split}" for split in SPLITS if split in of]
+    return f"; {' and '.join(found)} are training images, too" if found else ""
 
 
 def _network(network: dict[str, Any], data: dict[str, Any]) -> str:

@@ -60,6 +60,7 @@ def make_record(
     seed: int = 0,
     fingerprint: str = "f" * 64,
     host: dict[str, Any] | None = None,
+    copies: int | None = None,
     **flags: Any,
 ) -> Path:
     """Write a run.
@@ -70,6 +71,8 @@ def make_record(
         Of the first trials; the others complete.
     knobs : callable, optional
         Trial number → knob values; by default random ones.
+    copies : int, optional
+        Validation images that are training images, too; by default this is not recorded.
     flags
         Fields of the specification.
     """
@@ -92,6 +95,7 @@ def make_record(
             "channels": 1,
             "size": 48,
             "source": "synthetic",
+            **({} if copies is None else {"copies_of_train": {"validation": copies, "test": 0}}),
         },
     ) as record:
         record.set_run(state, "made up")

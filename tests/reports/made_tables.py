@@ -33,6 +33,7 @@ def made(space: str, scores: Sequence[float | None], **columns: Any) -> Trials:
         "device": None,
         "data": None,
         "knobs": [{} for _ in range(n)],
+        "copies": None,
         "setting": None,
         "conditions": None,
         "definition": None,

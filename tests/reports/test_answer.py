@@ -240,6 +240,14 @@ def test_it_is_said_where_the_target_is_reached_without_any_injection():
     assert told.startswith("3 of 10 trials of baseline, which inject nothing, reach the target")
 
 
+def test_it_is_said_that_validation_images_were_trained_on():
+    clean = joined(hits(PERIODIC, 12, 100, copies=0), hits(DYNAMIC, 12, 20))
+    assert not any("training image" in one for one in answer(clean).warnings)
+    copied = joined(hits(PERIODIC, 12, 100, copies=280), hits(DYNAMIC, 12, 20, copies=280))
+    (told,) = (one for one in answer(copied).warnings if "training image" in one)
+    assert told.startswith("280 validation images are training images, too, pixel for pixel")
+
+
 def test_stopped_trials_make_the_headline_a_bound_and_it_says_so():
     found = answer(hits_and(PERIODIC, 5, 20, cut=6))
     ends = found.stopped_bounds.hit_probability.periodic

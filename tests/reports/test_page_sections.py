@@ -206,8 +206,9 @@ def test_provenance_has_every_field_and_moments_in_utc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    folder = make_record(tmp_path / "p", trials=2, endings=[Ending("pruned", 6)])
+    folder = make_record(tmp_path / "p", trials=2, endings=[Ending("pruned", 6)], copies=3)
     (run,) = read_runs([folder])
+    assert read_trials([folder]).copies == [3, 3]
     found = facts(run, 0)
     items = dict(found.items)
     assert found.command == "tuner run --space periodic_T"
@@ -216,6 +217,7 @@ def test_provenance_has_every_field_and_moments_in_utc(
     assert items["Digest of the specification"] == run.row.digest
     assert items["Precision"] == "fp32"
     assert items["Fingerprint of the data"] == "f" * 64
+    assert items["Data"].endswith("; 3 of validation and 0 of test are training images, too")
     assert "torch 2.15.0" in found.versions
     assert ("T", "1 to 6") == found.knobs.rows[0][:2]
     assert overview([run]).rows[0][:4] == (

@@ -284,7 +284,7 @@ def test_a_record_and_its_exports_are_the_same_trials(tmp_path: Path):
         for ending in ("csv", "parquet", "json"):
             write_table([record], tmp_path / f"t.{ending}", ending)
     direct = read_trials([run])
-    only_in_records = {"metric", "device", "data", "setting", "conditions", "definition"}
+    only_in_records = {"metric", "device", "data", "copies", "setting", "conditions", "definition"}
     same = set(COLUMN_NAMES) - {"source", "row"} - only_in_records
     for ending in ("csv", "parquet", "json"):
         table = read_trials([tmp_path / f"t.{ending}"])

@@ -39,6 +39,7 @@ def test_a_trial_under_ray_equals_the_same_trial_in_plain_python(
     shared: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     with Record.open(undisturbed) as record:
+        assert record.run().data["copies_of_train"] == {"validation": 0, "test": 0}
         trial = record.trial(4)  # by then its worker has been reused four times
         rows = record.epochs(4)
     options = (

@@ -129,6 +129,30 @@ class PackedData:
         chosen = np.sort(np.concatenate(firsts))
         return Split(images_BCHW[chosen], labels_B[chosen])
 
+    def copies_of_train(self, limit: int | None = None) -> dict[str, int]:
+        """Count images that are also among the training images, pixel for pixel.
+
+        Parameters
+        ----------
+        limit : int, optional
+            As of `split`: only images that it hands out count.
+
+        Returns
+        -------
+        dict
+            By split: validation and test.
+        """
+        found = self.provenance.get("duplicates")
+        if limit is None and found is not None:  # counted when it was packed
+            return {name: int(found[f"train/{name}"]["images"]) for name in SPLITS[1:]}
+
+        def contents(name: str) -> list[bytes]:
+            images_BCHW = self.split(name, limit).images_BCHW
+            return [hashlib.sha256(image_CHW.tobytes()).digest() for image_CHW in images_BCHW]
+
+        train = set(contents("train"))
+        return {name: sum(one in train for one in contents(name)) for name in SPLITS[1:]}
+
     def used_fingerprint(self, limit: int | None) -> str:
         """Return the fingerprint of the set as `split` hands it out with this limit."""
         if limit is None:

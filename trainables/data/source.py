@@ -137,6 +137,11 @@ def _duplicate_lines(found: dict[str, Any]) -> list[str]:
                 f"Duplicates: {count['images']:,} images of {second} are also in {first},"
                 f" {count['relabelled']:,} of them under another class."
             )
+    if any(pair.startswith("train/") and count["images"] for pair, count in found.items()):
+        lines.append(
+            "Note: who learns training images by heart scores better on their copies; --copies drop"
+            " leaves those out of validation and test."
+        )
     return lines
 
 

@@ -88,6 +88,17 @@ def test_the_fingerprint_sees_pixels_labels_names_and_splits_but_not_the_folder(
     assert len(others | {base}) == 6
 
 
+def test_copies_of_training_images_are_counted_among_what_is_used(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (len(LABELS), 1, 8, 8), dtype=np.uint8)
+    images[17] = images[14]  # of rare, of which a limit of 8 uses but the first
+    images[16] = images[20] = images[0]
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", LABELS)
+    data = write_meta(tmp_path, "small", CLASSES, TABLE, {"source": "test"})
+    assert data.copies_of_train() == {"validation": 2, "test": 1}
+    assert data.copies_of_train(8) == {"validation": 1, "test": 1}
+
+
 def test_the_used_fingerprint_depends_on_the_limit(folder: Path) -> None:
     data = PackedData.open(folder)
     assert data.used_fingerprint(None) == data.fingerprint

@@ -73,7 +73,10 @@ def test_copies_of_earlier_splits_are_left_out_on_demand_and_told(tmp_path: Path
     told = describe(data)
     for split, earlier in (("validation", "train"), ("test", "train"), ("test", "validation")):
         assert f"Dropped: 1 × image of {split} that is also in {earlier}." in told
-    assert not [line for line in told if line.startswith("Duplicates")]
+    assert not [line for line in told if line.startswith("Duplicates") or "--copies drop" in line]
+    assert len([line for line in describe(kept) if "--copies drop" in line]) == 1
+    assert kept.copies_of_train() == kept.copies_of_train(17) == {"validation": 1, "test": 1}
+    assert data.copies_of_train() == data.copies_of_train(15) == {"validation": 0, "test": 0}
     again = DataConfig(source=str(data.folder), copies="drop")
     assert prepare(again, tmp_path / "cache").fingerprint == data.fingerprint
     with pytest.raises(UserError, match="copies must be keep for"):
