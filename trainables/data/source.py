@@ -168,23 +168,41 @@ def _is_packed(path: Path, config: DataConfig) -> bool:
 
 def _opened(path: Path, config: DataConfig) -> PackedData:
     data = PackedData.open(path)
-    if config.copies == "drop" and data.provenance["options"].get("copies") != "drop":
+    check_as_packed(data, config, str(path))
+    return data
+
+
+def check_as_packed(data: PackedData, config: DataConfig, name: str) -> None:
+    """Refuse a configuration that a set which is packed already cannot fulfil.
+
+    Parameters
+    ----------
+    data : PackedData
+    config : DataConfig
+    name : str
+        What a user calls the set.
+
+    Raises
+    ------
+    UserError
+        If it is packed otherwise.
+    """
+    if config.copies == "drop" and data.provenance.get("options", {}).get("copies") != "drop":
         raise UserError(
-            f"copies must be keep for {path}, which is packed with them; pack its source again with"
+            f"copies must be keep for {name}, which is packed with them; pack its source again with"
             " --copies drop."
         )
     channels = {"auto": data.channels, "gray": 1, "rgb": 3}[config.color]
     if config.size not in (None, data.size):
         raise UserError(
-            f"size must be {data.size} or empty for {path}, which is packed so,"
+            f"size must be {data.size} or empty for {name}, which is packed so,"
             f" but got {config.size}."
         )
     if channels != data.channels:
         raise UserError(
-            f"color must be auto for {path}, which is packed with {data.channels} channels,"
+            f"color must be auto for {name}, which is packed with {data.channels} channels,"
             f" but got {config.color!r}."
         )
-    return data
 
 
 def _key(config: DataConfig, path: Path) -> tuple[str, Listing | None]:

@@ -22,7 +22,7 @@ from tuner.service.reporting import Reports
 from tuner.service.settings import Settings
 from tuner.service.store import Store
 from tuner.service.submission import Accepted, accepted
-from tuner.service.tables import DataSetRow, JobRow, UserRow
+from tuner.service.tables import JobRow, UserRow
 from tuner.service.views import Progresses, stamp
 from tuner.service.workers import Workers
 from tuner.spec_sections import BudgetConfig
@@ -178,9 +178,10 @@ class Service:
         places = (self.settings.run_folder(name), self.settings.job_folder(name))
         return any(place.exists() for place in places)
 
-    def data_set(self, fingerprint: str, name: str) -> DataSetRow | None:
-        """Return a registered data set."""
-        return self.store.data_set(fingerprint, name)
+    def data_set(self, fingerprint: str, name: str) -> Path | None:
+        """Return the folder of a registered data set."""
+        known = self.store.data_set(fingerprint, name) is not None
+        return self.settings.data_folder(fingerprint, name) if known else None
 
     def _seen(self, job: JobRow) -> object:
         """Return what changes whenever `told` does, of a job that is open."""

@@ -10,18 +10,20 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from search_spaces.model import UserError, did_you_mean, validated
 from search_spaces.space import ChoiceKnob, Space, known_spaces
 from search_spaces.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES
 from trainables.config import DataConfig, canonical_json
-from trainables.data.source import SYNTHETIC
+from trainables.data.packed import PackedData
+from trainables.data.source import SYNTHETIC, check_as_packed
 from tuner.folders import check_name
 from tuner.ray_session import check_fits
 from tuner.samplers import check_sampler
 from tuner.service.models import Capacity, Draft, Submission
-from tuner.service.tables import DataSetRow, NewJob, UserRow
+from tuner.service.tables import NewJob, UserRow
 from tuner.spec import RunSpec, build_spec, known_presets
 from tuner.spec_sections import ResourcesConfig
 from tuner.study.spec import StudySpec
@@ -40,8 +42,8 @@ MOST_SYNTHETIC_BYTES = 20_000_000_000
 MOST_ARMS = 50
 """Further arms of a study's census."""
 
-DataSets = Callable[[str, str], DataSetRow | None]
-"""Finds a data set by fingerprint and name."""
+DataSets = Callable[[str, str], Path | None]
+"""Finds a registered data set's folder by fingerprint and name."""
 
 
 class Accepted(NamedTuple):
@@ -269,11 +271,13 @@ def _check_data(data: DataConfig, fingerprint: str | None, data_sets: DataSets) 
             f"data.source must be {SYNTHETIC} or the name of a registered data set, with its"
             f" fingerprint, but got {source[:100]!r} without one. See GET /api/v1/datasets."
         )
-    if data_sets(fingerprint, source) is None:
+    folder = data_sets(fingerprint, source)
+    if folder is None:
         raise UserError(
             f"The server has no data set {source[:100]!r} with fingerprint {fingerprint[:12]}…;"
             " send it with `tuner data push`."
         )
+    check_as_packed(PackedData.open(folder), data, source)
 
 
 def needs(

@@ -12,9 +12,11 @@ from search_spaces.model import UserError
 from tests.tuner.made_runs import quick
 from tests.tuner.service.serving import Serving, submission
 from tests.tuner.service.test_api import refused
+from trainables.config import DataConfig
+from trainables.data.source import prepare
 from tuner.service.models import Capacity, Submission
-from tuner.service.submission import accepted, check_plain
-from tuner.service.tables import DataSetRow, UserRow
+from tuner.service.submission import DataSets, accepted, check_plain
+from tuner.service.tables import UserRow
 from tuner.spec import RunSpec
 from tuner.study.spec import StudySpec, load_study
 
@@ -23,11 +25,10 @@ ROOT = UserRow("root", "1" * 64, True, 0.0, None, None)
 GPUS = Capacity(gpus=2, cpus=8)
 CORES = Capacity(gpus=0, cpus=8)
 PRINT = "a" * 64
-FACES = DataSetRow(PRINT, "faces.zip", {}, [], 48, 1, "alice", 0.0)
 
 
-def known(fingerprint: str, name: str) -> DataSetRow | None:
-    return FACES if (fingerprint, name) == (PRINT, "faces.zip") else None
+def known(fingerprint: str, name: str) -> None:
+    """Find no registered data set."""
 
 
 def told(spec: RunSpec | StudySpec | None = None, **changes: Any) -> Submission:
@@ -49,9 +50,14 @@ def held(submitted: Submission, capacity: Capacity = GPUS) -> tuple[float, int]:
     return new.gpus, new.cpus
 
 
-def message(submitted: Submission, user: UserRow = ALICE, capacity: Capacity = GPUS) -> str:
+def message(
+    submitted: Submission,
+    user: UserRow = ALICE,
+    capacity: Capacity = GPUS,
+    data_sets: DataSets = known,
+) -> str:
     with pytest.raises(UserError) as error:
-        accepted(submitted, user, known, capacity)
+        accepted(submitted, user, data_sets, capacity)
     assert len(str(error.value)) < 600
     return str(error.value)
 
@@ -89,13 +95,39 @@ def test_data_are_synthetic_or_registered(source: str) -> None:
     message(told(quick(data={"source": source}, resources={"concurrency": 1})))
 
 
-def test_data_must_have_the_fingerprint_under_which_they_are_registered() -> None:
+@pytest.fixture
+def registered(tmp_path: Path) -> DataSets:
+    """Return a finder of one data set of gray images of 16 pixels, packed with its copies."""
+    config = DataConfig(synthetic_train=28, synthetic_eval=14, size=16)
+    folder = prepare(config, tmp_path / "cache").folder
+    return lambda print_, name: folder if (print_, name) == (PRINT, "faces.zip") else None
+
+
+def test_data_must_have_the_fingerprint_under_which_they_are_registered(
+    registered: DataSets,
+) -> None:
     spec = quick(data={"source": "faces.zip"}, resources={"concurrency": 1})
-    assert accepted(told(spec, fingerprint=PRINT), ALICE, known, GPUS).new.fingerprint == PRINT
-    assert "tuner data push" in message(told(spec, fingerprint="b" * 64))
+    queued = accepted(told(spec, fingerprint=PRINT), ALICE, registered, GPUS).new
+    assert queued.fingerprint == PRINT
+    assert "tuner data push" in message(told(spec, fingerprint="b" * 64), data_sets=registered)
     other = quick(data={"source": "other.zip"}, resources={"concurrency": 1})
-    assert "other.zip" in message(told(other, fingerprint=PRINT))
-    assert "null" in message(told(fingerprint=PRINT))
+    assert "other.zip" in message(told(other, fingerprint=PRINT), data_sets=registered)
+    assert "null" in message(told(fingerprint=PRINT), data_sets=registered)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "refusal"),
+    [
+        ("copies", "drop", "copies must be keep for faces.zip"),
+        ("size", 24, "size must be 16 or empty for faces.zip"),
+        ("color", "rgb", "color must be auto for faces.zip"),
+    ],
+)
+def test_what_the_packed_images_are_not_is_refused_before_it_is_queued(
+    registered: DataSets, field: str, value: object, refusal: str
+) -> None:
+    spec = quick(data={"source": "faces.zip", field: value}, resources={"concurrency": 1})
+    assert refusal in message(told(spec, fingerprint=PRINT), data_sets=registered)
 
 
 @pytest.mark.parametrize(("field", "value"), [("address", "host:1"), ("trunks", "/srv/x")])
