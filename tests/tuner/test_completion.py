@@ -1,11 +1,15 @@
-"""Tab in real shells: commands, runs, spaces, presets and servers, without heavy imports."""
+"""Tab in real shells: commands, runs, spaces, presets, servers, jobs, without heavy imports."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -90,6 +94,40 @@ def in_bash(home: Path, line: str) -> list[str]:
 )
 def test_bash_offers_what_may_come_next(home: Path, line: str, offered: list[str]) -> None:
     assert in_bash(home, line) == offered
+
+
+class _Jobs(BaseHTTPRequestHandler):
+    """A server with two jobs, for whoever has the token."""
+
+    def do_GET(self) -> None:
+        known = self.headers["Authorization"] == "Bearer secret-token" and self.path == "/api/v1/jobs"
+        self.send_response(200 if known else 401)
+        self.end_headers()
+        if known:
+            self.wfile.write(json.dumps([{"id": "night-9"}, {"id": "day-1"}]).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+def test_bash_offers_the_jobs_of_the_server_that_the_line_means(home: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Jobs) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (home / "t").write_text("secret-token")
+        (home / "t").chmod(0o600)
+        here = f"http://127.0.0.1:{server.server_port}"
+        (home / "servers.toml").write_text(
+            SERVERS.replace('"http://127.0.0.1:8642"', f'"{here}"\ndefault = true')
+        )
+        for command in ("logs", "stop", "pause", "fetch", "jobs"):
+            assert in_bash(home, f"tuner {command} ") == ["day-1", "night-9"]
+        assert in_bash(home, "tuner fetch --server lab ni") == ["night-9"]
+        (home / "t").write_text("wrong-token")
+        assert in_bash(home, "tuner fetch ") == []
+        server.shutdown()
+    began = time.monotonic()
+    assert in_bash(home, "tuner fetch ") == []  # nobody listens there any more
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -1,12 +1,14 @@
-"""What a shell is told that completes commands, runs, spaces, presets and servers.
+"""What a shell is told that completes commands, runs, spaces, presets, servers and their jobs.
 
 A shell asks at every press of Tab. What is asked most is answered from names of files, without the
-import of a command, which would take longer than one waits; only a command's options need that.
+import of a command, which would take longer than one waits; only a command's options need that, and
+only a server knows its jobs.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from click.shell_completion import (
 
 VARIABLE = "_TUNER_COMPLETE"
 """By which a shell's function asks."""
+SERVER_S = 1.0
+"""How long a server may take to say which jobs it has."""
 Words = Sequence[str]
 
 
@@ -65,7 +69,9 @@ def _values(words: Words, incomplete: str) -> list[CompletionItem] | None:
     if words[0] not in ARGUMENTS or words[-1].startswith("-") or incomplete.startswith("-"):
         return None
     found = _starting(ARGUMENTS[words[0]](words), incomplete)
-    return found or [CompletionItem(incomplete, type="file")]  # runs may be named by their path
+    if found or ARGUMENTS[words[0]] is _jobs:
+        return found
+    return [CompletionItem(incomplete, type="file")]  # runs may be named by their path
 
 
 def _starting(names: Iterator[str], incomplete: str) -> list[CompletionItem]:
@@ -121,11 +127,31 @@ def _servers(_: Words) -> Iterator[str]:
         return
 
 
+def _jobs(words: Words) -> Iterator[str]:
+    """Yield the user's jobs on the server that the line names, if it answers at once."""
+    from search_spaces.model import UserError
+    from tuner.remote.connection import Connection
+    from tuner.remote.servers import find_server
+
+    token_file = _given("--token-file", words)
+    try:
+        token = None if token_file is None else Path(token_file)
+        target = find_server(_given("--server", words), token)
+        answer = Connection(target).at_once("/jobs", SERVER_S)
+    except UserError:  # the next command tells what is wrong
+        return
+    yield from (job["id"] for job in json.loads(answer or "[]"))
+
+
 def _holding(file: str, words: Words) -> Iterator[str]:
     """Yield the names of the folders of runs that hold a file."""
-    at = words.index("--runs") + 1 if "--runs" in words[:-1] else None
-    folder = Path("runs" if at is None else words[at]).expanduser()
+    folder = Path(_given("--runs", words) or "runs").expanduser()
     yield from (path.parent.name for path in folder.glob(f"*/{file}"))
+
+
+def _given(option: str, words: Words) -> str | None:
+    """Return the value that an option has on the line."""
+    return words[words.index(option) + 1] if option in words[:-1] else None
 
 
 def _files(package: str, folder: str) -> Iterator[str]:
@@ -152,4 +178,5 @@ ARGUMENTS: dict[str, Callable[[Words], Iterator[str]]] = {
     "show": _spaces_and_runs,
     "study": _studies,
     "data": _data,
+    **dict.fromkeys(("jobs", "logs", "stop", "pause", "fetch"), _jobs),
 }

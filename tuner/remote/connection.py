@@ -52,7 +52,7 @@ class Connection:
     Parameters
     ----------
     target : Target
-    notice : callable
+    notice : callable, optional
         Takes a line that says that the connection was lost, or is back.
     transport : httpx.BaseTransport, optional
         For tests.
@@ -61,8 +61,8 @@ class Connection:
     def __init__(
         self,
         target: Target,
-        notice: Callable[[str], None],
-        transport: httpx.BaseTransport | None,
+        notice: Callable[[str], None] = lambda text: None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.target = target
         self.answered = False
@@ -157,6 +157,15 @@ class Connection:
                 told = True
                 self._notice(f"{str(failure).removesuffix('.')}. Trying again; Ctrl-C leaves.")
             time.sleep(pause_s)
+
+    def at_once(self, path: str, within_s: float) -> bytes | None:
+        """Return what a path holds, or None if the server refuses or takes longer than that."""
+        request = self._http.build_request("GET", self.target.url + API + path, timeout=within_s)
+        try:
+            response = self._received(request, None)
+        except (httpx.TransportError, UserError):
+            return None
+        return response.content if response.is_success else None
 
     def _received(self, request: httpx.Request, into: Path | None) -> httpx.Response:
         """Send once; a successful answer goes into a file if one is named."""
