@@ -194,6 +194,10 @@ def _explained(error: ValidationError, model: type[BaseModel], place: Place) -> 
         told.setdefault(sentence, where)
     more = len(told) - MOST_MISTAKES
     kept = list(told.items())[:MOST_MISTAKES]
+    for i, (sentence, where) in enumerate(kept):  # what is known is told once
+        begun, known = sentence.partition(" Known: ")[::2]
+        if known and any(other.endswith(f" Known: {known}") for other, _ in kept[i + 1 :]):
+            kept[i] = begun.removesuffix("."), where
     if len({where for _, where in kept}) == 1 and kept[0][1]:
         line = "; ".join(sentence for sentence, _ in kept) + f" ({kept[0][1]})"
     else:
@@ -212,7 +216,9 @@ def _sentence(item: dict[str, Any], model: type[BaseModel], place: Place) -> tup
             return f"{name} {message}, but got {shown(value)}", where
         return message.removesuffix("."), "" if message.endswith(").") else where
     if kind == "extra_forbidden":
-        return did_you_mean("field", str(item["loc"][-1]), set(fields)).removesuffix("."), where
+        section = ".".join(path)
+        unknown = "field" if section in where else f"{section} field"
+        return did_you_mean(unknown, str(item["loc"][-1]), set(fields)).removesuffix("."), where
     if kind == "missing":
         return f"{name} is required, but is missing", where
     if kind == "union_tag_not_found":

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, StrictInt, model_validator
 
-from search_spaces.model import Model, Section, UserError, did_you_mean, validated
-from search_spaces.yaml_file import read_yaml
+from search_spaces.model import Model, Section, UserError, did_you_mean, shown, validated
+from search_spaces.yaml_file import check_kind, read_yaml
 
 FOLDER = Path(__file__).parent
 Value = str | int | float | bool
@@ -174,10 +174,18 @@ class Space(Model):
         """
         where = f"space {self.name}, knob {name}"
         if name not in self.knobs:
-            raise UserError(did_you_mean("knob", name, self.knobs))
+            vary = f"{', '.join(self.knobs)} alone" if self.knobs else "nothing but the seed"
+            raise UserError(
+                f"Space {self.name} varies {vary}, not {shown(name)}. A space file can let more"
+                " vary."
+            )
         knob = self.knobs[name]
         if isinstance(knob, ChoiceKnob):
-            raise UserError(f"A range needs a number, but {name} is a choice ({where}).")
+            choices = ", ".join(map(str, knob.values))
+            raise UserError(
+                f"A range needs a number, but {name} is a choice of {choices} ({where}). Hold one"
+                f" with --set {name}={knob.values[0]}, or write a space file with fewer."
+            )
         values = {**knob.model_dump(), "low": _number(low), "high": _number(high)}
         narrowed = validated(type(knob), values, lambda path: (" of ".join((*path, name)), where))
         limits, bounds = (
@@ -220,6 +228,7 @@ def load_space(name_or_path: str) -> Space:
     else:
         raise UserError(did_you_mean("space", name_or_path, known_spaces()))
     values = read_yaml(path)
+    check_kind(values, path, "space")
     space = validated(Space, {"name": path.stem, **values}, str(path))
     if space.name != path.stem:
         raise UserError(f"name must equal the file's name {path.stem!r}, but got {space.name!r}.")

@@ -19,6 +19,12 @@ MAX_BYTES = 100_000
 MAX_VALUES = 10_000
 """Counted as they are used: a few lines of aliases of aliases can stand for billions."""
 MAX_DEPTH = 20
+KINDS = {
+    "study": ({"periodic", "dynamic"}, "tuner study"),
+    "space": ({"knobs"}, "tuner run --space"),
+    "configuration": ({"space"}, "tuner run --config"),
+}
+"""What is only in a file of each kind, and which command takes such a file."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -40,6 +46,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     return parse_yaml(text, str(path))
+
+
+def check_kind(values: dict[str, Any], path: Path, wanted: str) -> None:
+    """Refuse a file of another kind than the one that is wanted, and say what takes it.
+
+    Parameters
+    ----------
+    values : dict
+        What the file holds.
+    path : Path
+    wanted : {"space", "study", "configuration"}
+
+    Raises
+    ------
+    UserError
+        If it is one of the other two.
+    """
+    for kind, (keys, command) in KINDS.items():
+        if kind != wanted and keys <= values.keys():
+            raise UserError(
+                f"{path} is a {kind}'s file, not a {wanted}'s; it goes with: {command} {path}"
+            )
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:

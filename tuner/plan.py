@@ -35,6 +35,30 @@ UNTIMED = (
 """A warning."""
 
 
+UNKNOWN_COST = (
+    "not known before the first epoch: no earlier run has this network, data, training and share of"
+    " a device"
+)
+
+
+class KnownImages(NamedTuple):
+    """What is known of the images before they are packed, or because they were."""
+
+    train: int | None = None
+    """Training images, at most; None where only packing can tell."""
+    copies: int = 0
+    """Validation images that are training images, too; 0 also where only packing can tell."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know of them before anything is trained."""
+        if not self.copies:
+            return ()
+        return (
+            f"{self.copies} of the validation images are training images, too: learning by heart"
+            " scores better on them; --copies drop leaves them out",
+        )
+
+
 class Plan(NamedTuple):
     """What is planned; epochs and slot-seconds are over all trials."""
 
@@ -62,8 +86,8 @@ class Plan(NamedTuple):
     epochs_computed: float | None
     """Expected, each epoch that trials share counted once."""
     slot_seconds_expected: float | None
-    cost_from: str
-    """Where the cost of an epoch comes from, or why it is not known."""
+    cost_from: str | None
+    """Where the cost of an epoch comes from; None where it is not known."""
     data: dict[str, Any]
     """Source, training images at most (None where only packing can tell), limit per split."""
     network: dict[str, Any]
@@ -72,7 +96,12 @@ class Plan(NamedTuple):
 
 
 def plan(
-    spec: RunSpec, folder: Path, cache: Path, temp: Path, others: Sequence[Path], images: int | None
+    spec: RunSpec,
+    folder: Path,
+    cache: Path,
+    temp: Path,
+    others: Sequence[Path],
+    known: KnownImages,
 ) -> Plan:
     """Return the plan of a run.
 
@@ -83,10 +112,11 @@ def plan(
         Where the run, packed data and Ray's temporary files go.
     others : sequence of Path
         Folders of earlier runs, the oldest first: what an epoch cost there is taken for this one.
-    images : int or None
-        Training images, where known before packing; without, trials whose injection is timed in
-        steps are taken to be judged as early as any.
+    known : KnownImages
+        What is known of the images; without their number, trials whose injection is timed in steps
+        are taken to be judged as early as any.
     """
+    images = known.train
     rng = random.Random(spec.seed)
     drawn = [spec.trial(knobs, 0) for knobs in _proposed(spec, rng)]
     steps = None if images is None else drawn[0].training.steps_per_epoch(images)
@@ -130,14 +160,18 @@ def plan(
             None if computed is None or per_epoch is None else round(computed * per_epoch[0], 1)
         ),
         cost_from=(
-            "not known before the first epoch: no earlier run has this network, data, training and"
-            " share of a device; a short one tells (--trials 1 --epochs 2)"
+            None
             if per_epoch is None
             else f"{per_epoch[0]:.3g} slot-seconds an epoch, as in run {per_epoch[1]}"
         ),
         data={"source": spec.data.source, "train_images": images, "limit": spec.data.limit},
         network=in_effect(values, "network"),
-        warnings=(*_warnings(drawn, steps), *([UNTIMED] if untimed else [])),
+        warnings=(
+            *known.warnings(),
+            *_left_over(spec),
+            *_warnings(drawn, steps),
+            *([UNTIMED] if untimed else []),
+        ),
         writes={
             "run": str(folder),
             "packed_data": str(cache),
@@ -263,6 +297,17 @@ def _draws(space: Space, rng: random.Random) -> list[dict[str, Any]]:
                 values[name] = int(values[name])
         result.append({name: values[name] for name in space.active(values)})
     return result
+
+
+def _left_over(spec: RunSpec) -> list[str]:
+    """Say where the budget's trials are no whole number of configurations."""
+    budget, seeds = spec.budget.trials, spec.seeds_each
+    if budget is None or budget % seeds == 0:
+        return []
+    return [
+        f"each configuration is trained on {seeds} seeds: of {budget} trials {budget % seeds}"
+        " are left over"
+    ]
 
 
 def _warnings(drawn: Sequence[TrialConfig], steps: int | None) -> list[str]:

@@ -164,6 +164,11 @@ def check_fits(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[f
         )
     # What `auto` finds is known before Ray is asked; until then, it needs what one trial needs.
     per_trial = asked if isinstance(asked, float) else 1.0 if gpus else 0.0
+    if per_trial and not gpus:
+        raise UserError(
+            f"--gpus-per-trial {per_trial:g} needs a GPU, but Ray sees none here. Leave it out to"
+            " train on CPU cores, or name a cluster with --address."
+        )
     if per_trial > gpus + 1e-9:
         raise UserError(
             f"--gpus-per-trial must be at most {gpus:g}, the GPUs that Ray sees,"

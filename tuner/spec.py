@@ -29,7 +29,7 @@ from search_spaces.model import (
     validated,
 )
 from search_spaces.space import ChoiceKnob, FloatKnob, IntKnob, Space, load_space
-from search_spaces.yaml_file import read_yaml
+from search_spaces.yaml_file import check_kind, read_yaml
 from trainables.config import (
     METHOD_KNOBS,
     SECTIONS,
@@ -263,7 +263,7 @@ def build_spec(
     given = merged(_own_values(file) if file else {}, flags)
     base = _preset(preset)
     example = base.pop("needs_data", None)
-    if example is not None and not _holds(given, ("data", "source")):
+    if example is not None and not holds(given, ("data", "source")):
         raise UserError(
             f"Preset {preset} needs images: name them with --data, such as --data {example}."
         )
@@ -280,16 +280,14 @@ def build_spec(
         name = ".".join(path[:1] if path[1:] == ("name",) else path[-1:])
         if name in sets and path[:1] in (("network",), ("training",)):
             return name, f"--set {name}"
-        if dotted in FLAGS and _holds(flags, path):
+        if dotted in FLAGS and holds(flags, path):
             return name, FLAGS[dotted]
         return name, f"{file}, {dotted}" if file and dotted else str(file or "")
 
     for name, value in sets.items():
-        section = knob_section(name)
-        if section is None:
-            raise UserError(f"Use --{name} to set {name}, not --set.")
+        section = _set_section(name)
         flag = FLAGS.get(f"{section}.{name}")
-        if flag is not None and _holds(flags, (section, name)):
+        if flag is not None and holds(flags, (section, name)):
             raise UserError(f"{name} is given both {flag} and --set; keep one.")
         if name == "method" and space.fixed.get(name, value) != value:
             raise UserError(
@@ -310,6 +308,25 @@ def build_spec(
     return validated(RunSpec, {**values, "space": space}, place)
 
 
+def _set_section(name: str) -> str:
+    """Return the section that --set NAME changes, or say what else does where it is none of them.
+
+    Raises
+    ------
+    UserError
+        If no trial has a field of this name, or another option sets it.
+    """
+    for path, flag in FLAGS.items():
+        of, _, field = path.rpartition(".")
+        if name == field != "name" and of not in SECTIONS:
+            raise UserError(f"Use {flag} to set {name}, not --set.")
+    if name in DataConfig.model_fields:
+        raise UserError(f"Set {name} under data in a --config file, not with --set.")
+    section = knob_section(name)
+    assert section is not None  # epochs and seed have flags
+    return section
+
+
 def in_effect(spec: Mapping[str, Any], section: Literal["network", "training"]) -> dict[str, Any]:
     """Return a section of a recorded specification as the run's trials have it.
 
@@ -324,6 +341,7 @@ def in_effect(spec: Mapping[str, Any], section: Literal["network", "training"]) 
 def _own_values(file: Path) -> dict[str, Any]:
     """Return a configuration file's values; a relative path of data starts from its folder."""
     values = read_yaml(file)
+    check_kind(values, file, "configuration")
     if "study" in values:
         raise UserError(f"study is set by `tuner study`, not in a configuration ({file}).")
     data = values.get("data")
@@ -351,7 +369,8 @@ def _check_effect(space: Space, injection: Any, sets: Mapping[str, Any]) -> None
             )
 
 
-def _holds(values: Any, path: FieldPath) -> bool:
+def holds(values: Any, path: FieldPath) -> bool:
+    """Return whether nested values have a field."""
     for part in path:
         if not isinstance(values, dict) or part not in values:
             return False

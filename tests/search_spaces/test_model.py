@@ -45,7 +45,7 @@ def told(values: dict[str, object], where: str = "file x") -> str:
         ("label", 1, "inner.label must be text, but got 1"),
         ("label", "", "inner.label must not be empty"),
         ("several", 1, "inner.several must be a list, but got 1"),
-        ("cuont", 1, "Unknown field 'cuont'. Did you mean 'count'? Known: count, flag, kind,"
+        ("cuont", 1, "Unknown inner field 'cuont'. Did you mean 'count'? Known: count, flag, kind,"
          " label, several, share"),
     ],
 )  # fmt: skip

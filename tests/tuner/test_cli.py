@@ -26,7 +26,7 @@ from tests.tuner.test_spec import KNOB_NAMES, TEXTS, plausible_sets
 from trainables.config import DataConfig
 from trainables.data.source import prepare
 from tuner.cli import COMMANDS, cli
-from tuner.cli.search import flags_given, parse_ranges, parse_sets, training_images
+from tuner.cli.search import flags_given, known_images, parse_ranges, parse_sets
 from tuner.record import Record
 from tuner.spec import FLAGS, build_spec
 
@@ -251,7 +251,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, space: str) -> None:
 def test_a_dry_run_refuses_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     told = refused("run", "--dry-run", "--gpus-per-trial", "1")
-    assert told.startswith("--gpus-per-trial must be at most 0")
+    assert told.startswith("--gpus-per-trial 1 needs a GPU, but Ray sees none here. Leave it out")
 
 
 def test_a_dry_run_passes_over_a_damaged_record(runs: Path) -> None:
@@ -269,17 +269,22 @@ def test_a_dry_run_tells_data_and_network(tmp_path: Path) -> None:
     assert "  network  depth=18 width=6 stem=imagenet" in lines
 
 
-def test_training_images_are_those_of_a_packed_set_or_at_most_the_limit(tmp_path: Path) -> None:
+def test_what_is_known_of_images_is_of_a_packed_set_or_at_most_the_limit(tmp_path: Path) -> None:
     files = class_folders(["cat", "dog"], 20, ["train", "val", "test"])
+    files["val/cat/copy.png"] = files["train/cat/0000.png"]
     source = str(write_folder(tmp_path / "set", files))
     cache = tmp_path / "cache"
-    assert training_images(DataConfig(source=source), cache) is None
-    assert training_images(DataConfig(source=source, limit=30), cache) == 30
+    assert known_images(DataConfig(source=source), cache) == (None, 0)
+    assert known_images(DataConfig(source=source, limit=30), cache) == (30, 0)
     assert not cache.exists()
     prepare(DataConfig(source=source), cache)
-    assert training_images(DataConfig(source=source), cache) == 40
-    assert training_images(DataConfig(source=source, limit=30), cache) == 30
-    assert training_images(DataConfig(), cache) == 1500
+    assert known_images(DataConfig(source=source), cache) == (40, 1)
+    assert known_images(DataConfig(source=source, limit=30), cache).train == 30
+    assert known_images(DataConfig(), cache) == (1500, 0)
+    arguments = ("--data", source, "--cache", str(cache), "--runs", str(tmp_path / "runs"))
+    told = " ".join(tuner("run", "--dry-run", *arguments).stdout.split())
+    assert "warning 1 of the validation images are training images, too" in told
+    assert "--copies drop" in told
 
 
 def test_flags_reach_the_fields_that_they_name() -> None:

@@ -100,7 +100,9 @@ class _Jobs(BaseHTTPRequestHandler):
     """A server with two jobs, for whoever has the token."""
 
     def do_GET(self) -> None:
-        known = self.headers["Authorization"] == "Bearer secret-token" and self.path == "/api/v1/jobs"
+        known = (
+            self.headers["Authorization"] == "Bearer secret-token" and self.path == "/api/v1/jobs"
+        )
         self.send_response(200 if known else 401)
         self.end_headers()
         if known:

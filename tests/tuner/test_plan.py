@@ -9,13 +9,15 @@ import pytest
 
 from tests.tuner.made_runs import make_run, quick
 from tuner.cli.texts import plan_text
-from tuner.plan import UNTIMED, Plan, plan
+from tuner.plan import UNTIMED, KnownImages, Plan, plan
 from tuner.spec import RunSpec, build_spec
 
 
 def planned(spec: RunSpec, others: list[Path] | None = None, images: int | None = 1500) -> Plan:
     here = Path("x")
-    return plan(spec, here / "run", here / "cache", here / "temp", others or [], images)
+    return plan(
+        spec, here / "run", here / "cache", here / "temp", others or [], KnownImages(images)
+    )
 
 
 def test_without_a_scheduler_every_trial_trains_in_full() -> None:
@@ -93,11 +95,12 @@ def test_steps_are_counted_with_the_batch_of_the_trials(tmp_path: Path) -> None:
 
 def test_cost_is_that_of_a_recorded_run_or_not_known(tmp_path: Path) -> None:
     assert planned(quick()).slot_seconds_expected is None
-    assert "not known before the first epoch" in planned(quick()).cost_from
+    assert planned(quick()).cost_from is None
     run = make_run(tmp_path / "before", [({"T": 2}, [0.1, 0.2], "completed")])
     found = planned(quick(), [run])
     assert found.epochs_expected is not None
     assert found.slot_seconds_expected == pytest.approx(2.0 * found.epochs_expected, rel=0.01)
+    assert found.cost_from is not None
     assert "run before" in found.cost_from
 
 
@@ -112,6 +115,12 @@ def test_cost_is_that_of_a_recorded_run_or_not_known(tmp_path: Path) -> None:
 )
 def test_trials_follow_from_budget_seeds_and_grid(flags: dict[str, Any], trials: int) -> None:
     assert planned(quick(**flags)).trials == trials
+
+
+def test_trials_that_are_left_over_are_told() -> None:
+    (told,) = planned(quick(budget={"trials": 10}, seeds=3)).warnings
+    assert told.endswith("of 10 trials 1 are left over")
+    assert not planned(quick(budget={"trials": 9}, seeds=3)).warnings
 
 
 def test_a_budget_of_epochs_says_how_many_trials() -> None:
@@ -134,7 +143,7 @@ def test_the_share_that_is_never_judged_is_that_of_late_injection(tmp_path: Path
         for early, never in ((False, share), ("auto", 0.0)):  # rung 2 lies before T = 4 injects
             flags = {"space": "periodic_T", "scheduler": {"before_injection": early}}
             fixed = build_spec("quick", None, flags, {"T": T}, {})
-            found = plan(fixed, tmp_path / "run", tmp_path, tmp_path, [], None)
+            found = plan(fixed, tmp_path / "run", tmp_path, tmp_path, [], KnownImages())
             assert (found.rungs, found.never_judged) == ((2, 6), never)
 
 

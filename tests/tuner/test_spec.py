@@ -131,7 +131,15 @@ def test_merging_keeps_the_layers_as_they_were() -> None:
          " 1, 0.5 or 0.25, but got 0.3 (--gpus-per-trial)."),
         ({"flags": {"scheduler": {"first_rung": 12}}}, "first_rung must be less than epochs (12)"),
         ({"ranges": {"T": ("2", "7")}}, "T must stay within 1:6"),
-        ({"ranges": {"t": ("2", "7")}}, "Unknown knob 't'."),
+        ({"ranges": {"t": ("2", "7")}}, "Space periodic_T varies T alone, not 't'. A space file"),
+        ({"flags": {"space": "baseline"}, "ranges": {"T": ("1", "2")}}, "Space baseline varies"
+         " nothing but the seed, not 'T'."),
+        ({"flags": {"space": "periodic"}, "ranges": {"position": ("1", "2")}}, "position is a"
+         " choice of bn1, bn2, shortcut, all (space periodic, knob position). Hold one with --set"
+         " position=bn1"),
+        ({"sets": {"limit": 5}}, "Use --limit to set limit, not --set."),
+        ({"sets": {"trials": 5}}, "Use --trials to set trials, not --set."),
+        ({"sets": {"classes": "all"}}, "Set classes under data in a --config file, not with"),
         ({"ranges": {"T": ("2", "3")}, "sets": {"T": 2}}, "both --set and --range"),
         ({"sets": {"lr": -1}}, "lr must be a number greater than 0, but got -1 (--set lr)."),
         ({"sets": {"width": 12}, "flags": {"network": {"width": 8}}}, "width is given both --width"

@@ -153,6 +153,13 @@ class PackedData:
         train = set(contents("train"))
         return {name: sum(one in train for one in contents(name)) for name in SPLITS[1:]}
 
+    def has_copies(self) -> bool:
+        """Return whether an image is also in a later split, as far as packing has counted."""
+        found = self.provenance.get("duplicates")
+        if found is None:
+            return any(self.copies_of_train().values())
+        return any(pair != "within" and count["images"] for pair, count in found.items())
+
     def used_fingerprint(self, limit: int | None) -> str:
         """Return the fingerprint of the set as `split` hands it out with this limit."""
         if limit is None:

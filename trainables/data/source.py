@@ -187,7 +187,7 @@ def check_as_packed(data: PackedData, config: DataConfig, name: str) -> None:
     UserError
         If it is packed otherwise.
     """
-    if config.copies == "drop" and data.provenance.get("options", {}).get("copies") != "drop":
+    if config.copies == "drop" and data.has_copies():
         raise UserError(
             f"copies must be keep for {name}, which is packed with them; pack its source again with"
             " --copies drop."

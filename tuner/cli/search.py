@@ -28,7 +28,7 @@ from tuner.cli.options import (
 from tuner.cli.remote import is_remote, or_on_server, resume_job, server_options
 from tuner.cli.texts import next_text, plan_text, summary_text
 from tuner.folders import new_folder, writable
-from tuner.plan import plan
+from tuner.plan import KnownImages, plan
 from tuner.progress import Display
 from tuner.ray_session import check_before_start
 from tuner.record import Record
@@ -120,8 +120,8 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     if options["dry_run"]:
         folder = new_folder(runs, options["name"], spec)
         check_before_start(spec.resources)
-        temp, images = Path(tempfile.gettempdir()), training_images(spec.data, cache)
-        planned = plan(spec, folder, cache, temp, known_runs(runs), images)
+        temp, known = Path(tempfile.gettempdir()), known_images(spec.data, cache)
+        planned = plan(spec, folder, cache, temp, known_runs(runs), known)
         click.echo(
             json.dumps(planned._asdict(), indent=2)
             if options["format_"] == "json"
@@ -313,8 +313,8 @@ def _positive(name: str, text: str) -> int | float:
     return value
 
 
-def training_images(data: DataConfig, cache: Path) -> int | None:
-    """Return the number of training images, at most, or None if only packing can tell.
+def known_images(data: DataConfig, cache: Path) -> KnownImages:
+    """Return what is known of the images before they are packed, or because they were.
 
     Raises
     ------
@@ -326,8 +326,9 @@ def training_images(data: DataConfig, cache: Path) -> int | None:
     packed = packed_before(data, cache)
     if packed is None:
         writable(cache, "--cache")
-        count = data.synthetic_train if data.source == "synthetic" else data.limit
+        count, copies = data.synthetic_train if data.source == "synthetic" else data.limit, 0
     else:
         first, end = packed.splits["train"]
-        count = end - first
-    return count if data.limit is None or count is None else min(count, data.limit)
+        count, copies = end - first, packed.copies_of_train(data.limit)["validation"]
+    least = count if data.limit is None or count is None else min(count, data.limit)
+    return KnownImages(least, copies)

@@ -18,10 +18,10 @@ from tuner.cli.options import Command, cache_option, format_option, known_runs, 
 from tuner.cli.search import (
     absolute,
     flags_given,
+    known_images,
     parameter,
     reference,
     spec_options,
-    training_images,
 )
 from tuner.cli.texts import cost_lines, filled
 from tuner.devices import all_kinds
@@ -35,7 +35,10 @@ from tuner.summary import DONE, FAILED, INTERRUPTED, SOME_FAILED, failures, roun
 if TYPE_CHECKING:
     from tuner.study.plan import StudyPlan
 
-FIELDS = ("data.source", "data.format", "data.limit", "network.width", "epochs")
+FIELDS = (
+    *("data.source", "data.format", "data.size", "data.limit", "data.copies", "data.max_bad"),
+    *("network.width", "epochs"),
+)
 """What may be said on the command line instead of in the file; all else is the file's to say."""
 
 
@@ -70,7 +73,7 @@ def study_command(ctx: click.Context, /, study: str, runs: Path, **options: Any)
         check_before_start(spec.resources)
         plan = study_plan(
             spec, planned, folder, options["cache"], Path(tempfile.gettempdir()),
-            known_runs(runs, folder), training_images(spec.data, options["cache"]),
+            known_runs(runs, folder), known_images(spec.data, options["cache"]),
         )  # fmt: skip
         values = {**plan._asdict(), "rows": [row._asdict() for row in plan.rows]}
         as_json = options["format_"] == "json"
@@ -207,7 +210,11 @@ def plan_text(plan: StudyPlan) -> str:
     lines = [
         f"Study {plan.study}: {plan.title}. Nothing has been written.",
         *filled("digest", plan.digest),
-        *filled("trials", f"{plan.trials}, about {plan.epochs:.0f} epochs at most"),
+        *filled(
+            "trials",
+            f"{plan.trials} at most, about {plan.epochs:,.0f} epochs ({plan.epochs_most:,.0f} if no"
+            " search stops a trial)",
+        ),
         *filled("cost", hours + plan.cost_from),
         *filled("folder", plan.folder),
         *(line for warning in plan.warnings for line in filled("warning", warning)),

@@ -6,9 +6,10 @@ import textwrap
 from typing import Any
 
 from tuner.cli.formatting import duration, knob_text, score_text
-from tuner.plan import Plan
+from tuner.plan import UNKNOWN_COST, Plan
 from tuner.summary import next_steps
 
+SHORT_RUN = "the same command with --trials 1 --epochs 2 tells in a minute"
 NOT_INJECTED = {
     "periodic": "nothing had been injected by then: the plain network",
     "periodic+dropout": "nothing had been injected by then: dropout alone",
@@ -119,7 +120,7 @@ def plan_text(planned: Plan) -> str:
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
         *(filled("brackets", _brackets_text(planned)) if planned.brackets else []),
         *filled("epochs", epochs),
-        *filled("cost", cost + planned.cost_from),
+        *filled("cost", cost + (planned.cost_from or f"{UNKNOWN_COST}; {SHORT_RUN}")),
     ]
     for warning in planned.warnings:
         lines += filled("warning", warning)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tuner.plan import plan
+from tuner.plan import UNKNOWN_COST, KnownImages, plan
 from tuner.study.spec import StudySpec
 from tuner.study.stages import StudyRun, confirming
 
@@ -35,7 +35,11 @@ class StudyPlan(NamedTuple):
     digest: str
     rows: tuple[Row, ...]
     trials: int
+    """At most: a search may end before its budget, and confirm less."""
     epochs: float
+    """Expected of so many trials, as far as searches stop some early."""
+    epochs_most: float
+    """If no trial is stopped."""
     slot_hours: float | None
     """Hours × share of a GPU (on a CPU: × cores) that trials hold; None where not known."""
     cost_from: str
@@ -61,7 +65,7 @@ def study_plan(
     cache: Path,
     temp: Path,
     others: Sequence[Path],
-    images: int | None,
+    known: KnownImages,
 ) -> StudyPlan:
     """Return the plan of a study.
 
@@ -74,13 +78,13 @@ def study_plan(
         Where the study, packed data and Ray's temporary files go.
     others : sequence of Path
         Folders of earlier runs, the oldest first: what an epoch cost there is taken for this one.
-    images : int or None
-        Training images, where known before packing.
+    known : KnownImages
+        What is known of the images before packing.
     """
     from reports import power
 
     rows: dict[tuple[str, str], Row] = {}
-    warnings: dict[str, None] = {}
+    warnings: dict[str, None] = dict.fromkeys(known.warnings())
     cost_from = ""
     for run in [*runs, *confirming(study, folder.name)]:
         key = run.stage, run.spec.space.name
@@ -92,16 +96,22 @@ def study_plan(
                 *key, one.runs + 1, round(one.trials * share), one.epochs * share, hours
             )
             continue
-        planned = plan(run.spec, folder / run.name, cache, temp, others, images)
+        planned = plan(run.spec, folder / run.name, cache, temp, others, known)
         assert planned.trials is not None and planned.epochs_expected is not None
         seconds = planned.slot_seconds_expected
         rows[key] = Row(
             *key, 1, planned.trials, planned.epochs_expected,
             None if seconds is None else seconds / 3600,
         )  # fmt: skip
-        cost_from = planned.cost_from
+        cost_from = planned.cost_from or (
+            f"{UNKNOWN_COST}; the pilot will tell: begin the study, and ask again"
+        )
         warnings.update(
-            dict.fromkeys(f"{run.spec.space.name}: {line}" for line in planned.warnings)
+            dict.fromkeys(
+                f"{run.spec.space.name}: {line}"
+                for line in planned.warnings
+                if line not in known.warnings()
+            )
         )
     n_periodic, n_dynamic = study.periodic.trials, study.dynamic.trials
     if study.seeds_of(study.periodic) != "fresh":
@@ -117,6 +127,7 @@ def study_plan(
         rows=tuple(rows.values()),
         trials=sum(row.trials for row in rows.values()),
         epochs=round(sum(row.epochs for row in rows.values()), 1),
+        epochs_most=float(sum(row.trials for row in rows.values()) * study.epochs),
         slot_hours=None if None in held else round(sum(one or 0.0 for one in held), 4),
         cost_from=cost_from,
         design=power.label(n_periodic, n_dynamic),

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, Literal, Self
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
-from search_spaces.model import Model, Section, UserError, did_you_mean, validated
-from search_spaces.space import Space, load_space
-from search_spaces.yaml_file import read_yaml
+from search_spaces.model import (
+    FieldPath,
+    Model,
+    Section,
+    UserError,
+    did_you_mean,
+    shown,
+    validated,
+)
+from search_spaces.space import ChoiceKnob, Space, load_space
+from search_spaces.yaml_file import check_kind, read_yaml
 from trainables.config import (
     DataConfig,
     InjectionConfig,
@@ -24,7 +33,7 @@ from trainables.config import (
     TrainingConfig,
     canonical_json,
 )
-from tuner.spec import RunSpec, load_preset, merged
+from tuner.spec import FLAGS, RunSpec, holds, load_preset, merged
 from tuner.spec_sections import ResourcesConfig, SamplerConfig, SchedulerConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -42,6 +51,10 @@ RULES = {
     "others": "every other ratio is exploratory",
 }
 """What every study fixes beforehand and no file can change; part of its digest."""
+
+
+AS_RUNS_JUDGE: dict[str, Any] = {"policy": {"scheduler": {"before_injection": "auto"}}}
+"""What a file's searches do unless it says otherwise, as all presets of runs."""
 
 
 class StudyArm(Model):
@@ -86,8 +99,9 @@ class PolicyPlan(Section):
     """Budget of a search, real or replayed."""
     replays: int = Field(300, ge=20, le=100_000)
     """Simulated searches of either side."""
-    nearest: bool = False
-    """Let the nearest recorded configuration answer a proposal that the census did not record."""
+    nearest: bool = True
+    """Let the nearest recorded configuration answer a proposal that the census did not record;
+    without it, only a census of every configuration can be replayed."""
 
 
 class ConfirmPlan(Section):
@@ -172,12 +186,32 @@ class StudySpec(Model):
                 f"budget of confirm must be at most the {self.periodic.trials} periodic trials,"
                 f" but got {self.confirm.budget}"
             )
-        if self.centre is not None and set(self.centre) != set(self.periodic.space.knobs):
-            raise UserError(
-                f"centre must name {', '.join(self.periodic.space.knobs)}, the knobs of"
-                f" {self.periodic.space.name}, but got {', '.join(self.centre) or 'none'}"
-            )
+        self._check_centre()
         return self
+
+    def _check_centre(self) -> None:
+        """Refuse a centre that is no configuration of the periodic space."""
+        if self.centre is None:
+            return
+        space = self.periodic.space
+        if set(self.centre) != set(space.knobs):
+            raise UserError(
+                f"centre must name {', '.join(space.knobs)}, the knobs of"
+                f" {space.name}, but got {', '.join(self.centre) or 'none'}"
+            )
+        for name, knob in space.resolved(self.epochs).knobs.items():
+            value = self.centre[name]
+            if isinstance(knob, ChoiceKnob):
+                fits, of = value in knob.values, f"one of {', '.join(map(str, knob.values))}"
+            else:
+                low, high = float(knob.low), float(knob.high)
+                fits = not isinstance(value, str) and low <= value <= high
+                of = f"from {knob.low} to {knob.high}"
+            if not fits:
+                raise UserError(
+                    f"{name} of centre must be {of}, its range in {space.name}, but got"
+                    f" {shown(value)}"
+                )
 
     @property
     def arms(self) -> list[StudyArm]:
@@ -224,24 +258,65 @@ def load_study(name_or_file: str, flags: Mapping[str, Any] | None = None) -> Stu
     UserError
         If there is none of this name, or the file does not hold a valid study.
     """
-    path = Path(name_or_file)
+    path, where = Path(name_or_file), name_or_file
     if name_or_file in known_studies():
-        path = PRESETS / f"{name_or_file}.yaml"
+        path, where = PRESETS / f"{name_or_file}.yaml", f"study {name_or_file}"
     elif not path.suffix and not path.exists():
-        raise UserError(did_you_mean("study", name_or_file, known_studies()))
-    values = merged(read_yaml(path), dict(flags or {}))
-    base = load_preset(str(values.pop("preset"))) if "preset" in values else {}
-    for of_one_search in ("budget", "scheduler"):  # a study's own policy says how it searches
-        base.pop(of_one_search, None)
+        hint = " Or name a YAML file, or the folder of a study that was begun."
+        raise UserError(did_you_mean("study", name_or_file, known_studies()) + hint)
+    own, flags = read_yaml(path), dict(flags or {})
+    check_kind(own, path, "study")
+    _check_fields(own, where)
+    values = merged(AS_RUNS_JUDGE, own, flags)
+    base = _base(values.pop("preset", None), where)
     values = merged(base, values)
-    where = str(path)
     epochs = values.get("epochs", StudySpec.model_fields["epochs"].default)
     for role in ("periodic", "dynamic"):
         if role in values:
             values[role] = _arm(values[role], epochs, f"{where}, {role}")
     if isinstance(values.get("others"), list):
         values["others"] = [_arm(one, epochs, f"{where}, others") for one in values["others"]]
-    return validated(StudySpec, values, where)
+    elif values.get("others") is not None:
+        raise UserError(f"others must be a list of arms, such as [baseline] ({where}).")
+
+    def place(field: FieldPath) -> tuple[str, str]:
+        dotted = ".".join(field)
+        if dotted in FLAGS and holds(flags, field):
+            return field[-1], FLAGS[dotted]
+        return dotted, where
+
+    return validated(StudySpec, values, place)
+
+
+def _check_fields(values: Mapping[str, Any], where: str) -> None:
+    """Refuse a file's fields that no study has.
+
+    Raises
+    ------
+    UserError
+        With where what was meant stands.
+    """
+    known = {*StudySpec.model_fields, "preset"}
+    for name in values.keys() - known:
+        if name in ("sampler", "scheduler"):
+            raise UserError(f"{name} is the searches' alone: put it under policy ({where}).")
+        if name == "budget":
+            raise UserError(
+                "A study has no budget: trials stand at each arm, and those of a search in"
+                f" policy.trials ({where})."
+            )
+        raise UserError(did_you_mean("field", name, known).removesuffix(".") + f" ({where}).")
+
+
+def _base(preset: object, where: str) -> dict[str, Any]:
+    """Return the values of a run's preset that a study takes over."""
+    if preset is None:
+        return {}
+    with _naming(where):
+        base = load_preset(str(preset))
+    for of_one_search in ("budget", "scheduler"):  # a study's own policy says how it searches
+        base.pop(of_one_search, None)
+    return base
 
 
 def thawed(folder: Path) -> StudySpec:
@@ -280,19 +355,34 @@ def _arm(value: Any, epochs: Any, where: str) -> Any:
         return value
     rest = {key: one for key, one in value.items() if key not in ("name", "set", "range")}
     chosen, sets, ranges = value["space"], value.get("set", {}), value.get("range", {})
-    space = validated(Space, chosen, where) if isinstance(chosen, dict) else load_space(chosen)
+    if isinstance(chosen, dict):
+        space = validated(Space, chosen, where)
+    else:
+        with _naming(where):
+            space = load_space(chosen)
     for name, parts in (("set", sets), ("range", ranges)):
         if not isinstance(parts, dict):
             raise UserError(f"{name} must be names and values, but got {parts!r} ({where}).")
-    for name, fixed in sets.items():
-        space = space.with_fixed(name, fixed)
+    with _naming(where):
+        for name, fixed in sets.items():
+            space = space.with_fixed(name, fixed)
     for name, bounds in ranges.items():
         if not isinstance(bounds, list) or len(bounds) != 2:
             raise UserError(f"range of {name} must be [low, high], but got {bounds!r} ({where}).")
         if isinstance(epochs, int) and epochs > 0:  # otherwise refused as a whole
-            space = space.with_range(name, str(bounds[0]), str(bounds[1]), epochs)
+            with _naming(where):
+                space = space.with_range(name, str(bounds[0]), str(bounds[1]), epochs)
     named = {"name": value["name"]} if "name" in value else {}
     return {**rest, "space": {**space.model_dump(), **named}}
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Let a mistake in a part of a study's file say which file that is."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{str(error).removesuffix('.')} ({where}).") from error
 
 
 def run_spec(study: StudySpec, space: Space, fields: Mapping[str, Any], where: str) -> RunSpec:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from search_spaces.model import UserError
+from tests.trainables.data.layouts import class_folders, write_folder
 from tests.tuner.made_runs import quick
 from tests.tuner.service.serving import Serving, submission
 from tests.tuner.service.test_api import refused
@@ -98,7 +99,9 @@ def test_data_are_synthetic_or_registered(source: str) -> None:
 @pytest.fixture
 def registered(tmp_path: Path) -> DataSets:
     """Return a finder of one data set of gray images of 16 pixels, packed with its copies."""
-    config = DataConfig(synthetic_train=28, synthetic_eval=14, size=16)
+    files = class_folders(["cat", "dog"], 2, ["train", "val", "test"])
+    files["val/cat/copy.png"] = files["train/cat/0000.png"]
+    config = DataConfig(source=str(write_folder(tmp_path / "set", files)), size=16, color="gray")
     folder = prepare(config, tmp_path / "cache").folder
     return lambda print_, name: folder if (print_, name) == (PRINT, "faces.zip") else None
 

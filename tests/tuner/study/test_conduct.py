@@ -228,8 +228,9 @@ def test_a_pilot_that_failed_gives_no_target_and_says_so(study, tmp_path, made_e
 
 
 def test_what_cannot_be_replayed_is_said_and_the_study_goes_on(tmp_path, made_engine):
-    text = PLAN.replace("space: periodic_T,", "space: dropout,")  # a real number, and no --nearest
-    study, told = load_study(written(tmp_path, text)), Told()
+    text = PLAN.replace("space: periodic_T,", "space: dropout,")  # a real number
+    flags = {"policy": {"nearest": False}}
+    study, told = load_study(written(tmp_path, text), flags), Told()
     run(study, tmp_path / "s", told)
     assert any(line.startswith("Not replayed: Knob dropout_rate") for line in told.notices)
     assert "confirm-dropout" in made_engine.started

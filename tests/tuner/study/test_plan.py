@@ -7,6 +7,7 @@ import pytest
 from reports.power import detectable, power
 from tests.reports.made_records import EPOCH_S, make_record
 from tests.tuner.study.test_spec import SMALL, written
+from tuner.plan import KnownImages
 from tuner.study.plan import study_plan
 from tuner.study.spec import load_study
 from tuner.study.stages import before_confirming
@@ -14,10 +15,10 @@ from tuner.study.stages import before_confirming
 TEXT = SMALL + "policy: {trials: 4, scheduler: {name: none}}\nothers: [baseline]\n"
 
 
-def planned(tmp_path, text=TEXT, others=()):
+def planned(tmp_path, text=TEXT, others=(), known=KnownImages(1500)):  # noqa: B008
     study = load_study(written(tmp_path, text))
     runs = before_confirming(study, "s")
-    return study_plan(study, runs, tmp_path / "s", tmp_path, tmp_path, others, 1500)
+    return study_plan(study, runs, tmp_path / "s", tmp_path, tmp_path, others, known)
 
 
 def test_every_run_is_counted_with_its_trials_and_epochs(tmp_path):
@@ -35,7 +36,17 @@ def test_every_run_is_counted_with_its_trials_and_epochs(tmp_path):
     }
     assert plan.trials == sum(trials for _, trials, _ in counted.values())
     assert plan.epochs == sum(epochs for _, _, epochs in counted.values())
+    assert plan.epochs_most == plan.epochs  # nothing is stopped
     assert not (tmp_path / "s").exists()
+    judged = planned(tmp_path, TEXT.replace("{name: none}", "{name: asha}"))
+    assert judged.epochs < judged.epochs_most == plan.epochs_most
+
+
+def test_copies_of_training_images_are_warned_of_once(tmp_path):
+    assert not [one for one in planned(tmp_path).warnings if "training images" in one]
+    warned = planned(tmp_path, known=KnownImages(1500, 3)).warnings
+    (told,) = (one for one in warned if "training images" in one)
+    assert told.startswith("3 of the validation images are training images, too")
 
 
 def test_hours_come_from_an_earlier_run_or_are_said_to_be_unknown(tmp_path):

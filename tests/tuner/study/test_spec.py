@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces.model import UserError
+from search_spaces.space import load_space
+from tuner.spec import build_spec
 from tuner.study.spec import (
     FILE,
     PRESETS,
@@ -123,12 +125,23 @@ WRONG = [
     ("epochs: 4", "epochs: 4\npolicy: {searches: 2}", "from 3"),
     ("epochs: 4", "epochs: 4\nconfirm: {budget: 7}", "at most the 6 periodic trials"),
     ("epochs: 4", "epochs: 4\ncentre: {t: 2}", "centre must name T"),
+    ("epochs: 4", "epochs: 4\ncentre: {T: 3}", "T of centre must be from 1 to 2, .* but got 3"),
+    ("epochs: 4", "epochs: 4\ncentre: {T: x}", "T of centre must be from 1 to 2"),
+    ("epochs: 4", "epochs: 4\nothers: baseline", r"list of arms, such as \[baseline\]"),
+    ("epochs: 4", "epochs: 4\nbudget: {trials: 9}", r"no budget: .* policy\.trials"),
+    ("epochs: 4", "epochs: 4\nscheduler: {name: none}", "put it under policy"),
+    ("epochs: 4", "epochs: 4\npresett: quick", "Did you mean 'preset'"),
+    (
+        "epochs: 4",
+        "epochs: 4\npolicy: {schedular: 1}",
+        "Unknown policy field 'schedular'. Did you mean",
+    ),
     ("epochs: 4", "epochs: 4\nmargins: 0.1", "Did you mean 'margin'"),
     ("preset: quick", "preset: quik", "Did you mean 'quick'"),
     ("space: periodic_T,", "space: periodic_T, set: [T],", "set must be names and values"),
     ("space: periodic_T,", "space: periodic_T, range: {T: 2},", r"must be \[low, high\]"),
     ("space: periodic_T,", "space: periodic_T, range: {T: [1, 9]},", "must stay within 1:2"),
-    ("space: periodic_T,", "space: periodic_T, sets: {T: 2},", "Unknown field 'sets'"),
+    ("space: periodic_T,", "space: periodic_T, sets: {T: 2},", "Unknown periodic field 'sets'"),
     ("periodic: {space: periodic_T, trials: 6}", "periodic: 3", "names and values"),
     ("margin: 0.05", "margin: 0.05\nmargin: 0.05", "margin"),
 ]
@@ -140,6 +153,36 @@ def test_a_mistake_is_told_in_one_line_that_names_the_file(tmp_path, before, aft
     with pytest.raises(UserError, match=said) as caught:
         load_study(written(tmp_path, SMALL.replace(before, after)))
     assert "\n" not in str(caught.value)
+    assert "small.yaml" in str(caught.value)
+
+
+def test_a_flags_mistake_names_the_flag_and_a_products_study_its_name():
+    with pytest.raises(UserError, match=r"but got 0 \(--epochs\)\.$"):
+        load_study("quick", {"epochs": 0})
+    with pytest.raises(UserError, match=r"data must name real images .* \(study standard\)\.$"):
+        load_study("standard")
+
+
+def test_a_file_of_another_kind_is_told_what_it_goes_with(tmp_path):
+    space = "summary: x\nfixed: {method: periodic}\nknobs: {T: {kind: int, low: 1, high: 2}}\n"
+    with pytest.raises(UserError, match=r"tuner run --space .*s\.yaml$"):
+        load_study(written(tmp_path, space, "s.yaml"))
+    with pytest.raises(UserError, match=r"tuner run --config .*run\.yaml$"):
+        load_study(written(tmp_path, "space: periodic_T\nepochs: 3\n", "run.yaml"))
+    with pytest.raises(UserError, match=r"tuner study .*small\.yaml$"):
+        load_space(written(tmp_path))
+    with pytest.raises(UserError, match=r"tuner study .*small\.yaml$"):
+        build_spec("quick", Path(written(tmp_path)), {}, {}, {})
+
+
+def test_searches_judge_as_runs_do_and_replay_by_the_nearest_unless_the_file_says_otherwise(
+    tmp_path,
+):
+    policy = load_study(written(tmp_path, SMALL + "policy: {trials: 3}\n")).policy
+    assert (policy.scheduler.before_injection, policy.nearest) == ("auto", True)
+    text = SMALL + "policy: {nearest: false, scheduler: {before_injection: false}}\n"
+    policy = load_study(written(tmp_path, text)).policy
+    assert (policy.scheduler.before_injection, policy.nearest) == (False, False)
 
 
 def test_an_unknown_study_is_guessed():
