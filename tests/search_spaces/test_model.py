@@ -55,6 +55,12 @@ def test_each_mistake_names_field_rule_value_and_place(
     assert told({"inner": {field: value}}) == f"{sentence} (file x)."
 
 
+def test_what_is_known_is_told_once() -> None:
+    line = told({"inner": {"x1": 1, "x2": 2}})
+    assert line.startswith("Unknown inner field 'x1'; Unknown inner field 'x2'. Known: count,")
+    assert line.count("Known:") == 1
+
+
 def test_a_section_that_is_no_mapping_is_told() -> None:
     assert told({"inner": 3}) == "inner must be names and values, but got 3 (file x)."
 

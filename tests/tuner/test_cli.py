@@ -120,7 +120,7 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
     [
         ("rnu", "Unknown command 'rnu'. Did you mean 'run'?"),
         ("run --nope", "No such option"),
-        ("run extra", "unexpected extra argument"),
+        ("run extra", "unexpected extra argument (extra); a space follows --space"),
         ("run --space periodc_T", "Did you mean 'periodic_T'?"),
         ("run --preset quik", "Did you mean 'quick'?"),
         ("run --sampler tp", "sampler must be one of tpe, random"),

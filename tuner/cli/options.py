@@ -22,6 +22,16 @@ class Command(click.Command):
         text = "Show the traceback of an error."
         self.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; of a word too many, say which option might want it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            takes_space = any("--space" in one.opts for one in self.params)
+            if takes_space and error.message.startswith("Got unexpected extra argument"):
+                error.message += "; a space follows --space, and a study's file `tuner study`."
+            raise
+
 
 def runs_option(function: FuncT) -> FuncT:
     """Add --runs."""
