@@ -28,9 +28,10 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             takes_space = any("--space" in one.opts for one in self.params)
-            if takes_space and error.message.startswith("Got unexpected extra argument"):
-                error.message += "; a space follows --space, and a study's file `tuner study`."
-            raise
+            if not takes_space or not error.message.startswith("Got unexpected extra argument"):
+                raise
+            hint = "a space follows --space, and a study's file `tuner study`."
+            raise click.UsageError(f"{error.message}; {hint}", ctx) from error
 
 
 def runs_option(function: FuncT) -> FuncT:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SAMPLERS = get_args(SamplerConfig.model_fields["name"].annotation)
 SCHEDULERS = get_args(SchedulerConfig.model_fields["name"].annotation)
 UNITS = ("trials", "epochs", "slot_seconds")
+AUTO = "auto"
+JUDGED: dict[str, bool] = {"true": True, "false": False}
 NUMBER = "N"
 
 
@@ -52,9 +54,9 @@ NUMBER = "N"
               help="Epoch of the first judgement. Default: by epochs and reduction.")  # fmt: skip
 @click.option("--brackets", type=click.IntRange(1, 16), default=1, metavar=NUMBER,
               show_default=True, help="asha: Hyperband brackets.")  # fmt: skip
-@click.option("--before-injection/--no-before-injection", default=None,
-              help="Judge periodic trials also before their first injection. Default: where no two"
-              " trials share a seed.")  # fmt: skip
+@click.option("--before-injection", type=click.Choice([*JUDGED, AUTO]), default=AUTO,
+              show_default=True, help="Judge periodic trials also before their first injection;"
+              " auto: where no two trials share a seed.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=1, metavar=NUMBER,
               show_default=True, help="Trials at once.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar=NUMBER,
@@ -75,7 +77,7 @@ def simulate_command(
     reduction: int,
     first_rung: int | None,
     brackets: int,
-    before_injection: bool | None,
+    before_injection: str,
     concurrency: int,
     seed: int,
     jobs: int | None,
@@ -101,7 +103,7 @@ def simulate_command(
                     "reduction": reduction,
                     "first_rung": first_rung,
                     "brackets": brackets if scheduler == "asha" else 1,
-                    "before_injection": "auto" if before_injection is None else before_injection,
+                    "before_injection": JUDGED.get(before_injection, AUTO),
                 }
             ),
             trials,
