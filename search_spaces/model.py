@@ -217,7 +217,7 @@ def _sentence(item: dict[str, Any], model: type[BaseModel], place: Place) -> tup
         return message.removesuffix("."), "" if message.endswith(").") else where
     if kind == "extra_forbidden":
         section = ".".join(path)
-        unknown = "field" if section in where else f"{section} field"
+        unknown = "field" if where.endswith(f", {section}") or not section else f"{section} field"
         return did_you_mean(unknown, str(item["loc"][-1]), set(fields)).removesuffix("."), where
     if kind == "missing":
         return f"{name} is required, but is missing", where

@@ -63,8 +63,10 @@ def check_kind(values: dict[str, Any], path: Path, wanted: str) -> None:
     UserError
         If it is one of the other two.
     """
+    if KINDS[wanted][0] <= values.keys():
+        return
     for kind, (keys, command) in KINDS.items():
-        if kind != wanted and keys <= values.keys():
+        if keys <= values.keys():
             raise UserError(
                 f"{path} is a {kind}'s file, not a {wanted}'s; it goes with: {command} {path}"
             )

@@ -67,6 +67,8 @@ class Plan(NamedTuple):
     digest: str
     trials: int | None
     """Trials that will be asked for; None where only the budget's other limits say."""
+    seeds_each: int
+    """On so many seeds each configuration is trained."""
     limits: dict[str, float]
     epochs_per_trial: int
     scheduler: str
@@ -145,6 +147,7 @@ def plan(
         arms=tuple(sorted({one.injection.arm for one in drawn})),
         digest=spec.digest,
         trials=trials,
+        seeds_each=spec.seeds_each,
         limits={key: value for key, value in spec.budget.model_dump().items() if value},
         epochs_per_trial=spec.epochs,
         scheduler=spec.scheduler.name,
@@ -301,13 +304,13 @@ def _draws(space: Space, rng: random.Random) -> list[dict[str, Any]]:
 
 def _left_over(spec: RunSpec) -> list[str]:
     """Say where the budget's trials are no whole number of configurations."""
-    budget, seeds = spec.budget.trials, spec.seeds_each
-    if budget is None or budget % seeds == 0:
-        return []
-    return [
-        f"each configuration is trained on {seeds} seeds: of {budget} trials {budget % seeds}"
-        " are left over"
-    ]
+    budget, seeds, left = spec.budget.trials, spec.seeds_each, 0
+    if budget is not None and _trials(spec) == budget // seeds * seeds:  # else a grid is smaller
+        left = budget % seeds
+    told = (
+        f"each configuration is trained on {seeds} seeds: of {budget} trials {left} are left over"
+    )
+    return [told] if left else []
 
 
 def _warnings(drawn: Sequence[TrialConfig], steps: int | None) -> list[str]:

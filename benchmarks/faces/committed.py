@@ -14,6 +14,7 @@ from reports.search_costs import Combination
 from reports.simulate import Simulation
 from reports.table import Trials, read_trials
 from search_spaces.space import Space
+from tuner.record_schema import END_STATES, FAILED_STATES
 from tuner.study.spec import StudySpec, load_study
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
@@ -72,6 +73,19 @@ class Found(NamedTuple):
     def tests(self, space: str, stage: str = "census") -> list[float]:
         """Return the test scores of an arm's completed trials."""
         return tests_of(self.where(space, stage))
+
+    def hits(self, space: str, target: float, *stages: str, test: bool = False) -> tuple[int, int]:
+        """Return how many of an arm's trials reach a target, and how many there are.
+
+        By the study's rules a trial that failed has not matched, whatever it had reached.
+        """
+        hits = trials = 0
+        for stage in stages or ("census",):
+            of = self.trials.where(space=space, stage=stage, states=END_STATES)
+            for state, score in zip(of.state, of.test_score if test else of.score, strict=True):
+                trials += 1
+                hits += state not in FAILED_STATES and score is not None and score >= target
+        return hits, trials
 
     @property
     def default(self) -> list[float]:

@@ -51,13 +51,10 @@ def _savings(of: Found) -> list[tuple[str, ...]]:
         for unit in UNITS
     ]
     dynamic, target = of.spec.dynamic.space.name, of.answer.target.value
-    own = [
-        score is not None and target is not None and score >= target
-        for stage in ("census", "confirm")
-        for score in of.trials.where(space=dynamic, stage=stage).score
-    ]
+    assert target is not None
+    own = of.hits(dynamic, target, "census", "confirm")
     arm = of.answer.arms.periodic
-    ratio = _trials_ratio((sum(own), len(own)), (arm.hits, arm.trials))
+    ratio = _trials_ratio(own, (arm.hits, arm.trials))
     rows.append(("the same, dynamic's confirmation counted with its census", "trials", *ratio))
     above, below = (of.replays[name] for name in (of.spec.periodic.space.name, dynamic))
     for unit in UNITS:
@@ -126,27 +123,23 @@ def matches(study: str = CLEAN) -> str:
     validation is the study's own comparison.
     """
     of = found(study)
-    dynamic = of.spec.dynamic.space.name
+    dynamic, target = of.spec.dynamic.space.name, of.answer.target.value
+    assert target is not None
     on_test = statistics.median(of.tests(dynamic, "pilot"))
     arms = (dynamic, "periodic", "baseline", *(("light_dropout",) if study == CLEAN else ()))
-    scores = {
-        ("validation", of.answer.target.value or 1.0): {name: _scores(of, name) for name in arms},
-        ("test", on_test): {name: of.tests(name) for name in arms},
+    hits = {
+        ("validation", target): {name: of.hits(name, target) for name in arms},
+        ("test", on_test): {name: of.hits(name, on_test, test=True) for name in arms},
     }
-    return _matches(scores, dynamic)
+    return _matches(hits, dynamic)
 
 
-def _scores(of: Found, space: str) -> list[float]:
-    return [score or 0.0 for score in of.where(space).score]
-
-
-def _matches(scores: dict[tuple[str, float], dict[str, list[float]]], dynamic: str) -> str:
+def _matches(hits: dict[tuple[str, float], dict[str, tuple[int, int]]], dynamic: str) -> str:
     rows = []
-    for (counted, target), arms in scores.items():
-        hits = {name: (sum(one >= target for one in of), len(of)) for name, of in arms.items()}
-        for name, own in hits.items():
+    for (counted, target), arms in hits.items():
+        for name, own in arms.items():
             limits = limits_text(*exact_interval(*own, CONFIDENCE))
-            told = ("", "") if name == dynamic else _trials_ratio(hits[dynamic], own)
+            told = ("", "") if name == dynamic else _trials_ratio(arms[dynamic], own)
             where = f"{counted}, at least {target:.4f}"
             rows.append((where, name, f"{own[0]} of {own[1]}", limits, *told))
     columns = (
@@ -157,19 +150,27 @@ def _matches(scores: dict[tuple[str, float], dict[str, list[float]]], dynamic: s
 
 
 def clean_after_looking() -> str:
-    """Return the first study's arms trained anew without copies: exploratory."""
+    """Return the first study's arms trained anew without copies: exploratory.
+
+    None of these trials failed.
+    """
     sides = found(FIRST).sides
     pilot, arms = sides["clean_pilot"], ("dynamic", "periodic", "baseline")
     of = {name: sides[f"clean_{name}"] for name in arms}
-    scores = {
-        ("validation", statistics.median(score or 0.0 for score in pilot.score)): {
-            name: [score or 0.0 for score in trials.score] for name, trials in of.items()
-        },
-        ("test", statistics.median(tests_of(pilot))): {
-            name: tests_of(trials) for name, trials in of.items()
-        },
-    }
-    return _matches(scores, "dynamic")
+    hits = {}
+    for counted, target in (
+        ("validation", statistics.median(score or 0.0 for score in pilot.score)),
+        ("test", statistics.median(tests_of(pilot))),
+    ):
+        columns = {
+            name: trials.test_score if counted == "test" else trials.score
+            for name, trials in of.items()
+        }
+        hits[counted, target] = {
+            name: (sum((one or 0.0) >= target for one in column), len(column))
+            for name, column in columns.items()
+        }
+    return _matches(hits, "dynamic")
 
 
 def baseline() -> str:
@@ -217,7 +218,8 @@ def objects() -> str:
         (f"{where}: baseline", *_spread(scores), "", "")
         for where, scores in zip(("objects", "faces"), none, strict=True)
     ]
-    light_name, heavy_name = "dropout, rate 0.05 to 0.2", f"dropout, rate above {HEAVY} ¹"
+    rows.append(("faces, first study: baseline ¹", *_spread(none_first), "", ""))
+    light_name, heavy_name = "dropout, rate 0.05 to 0.2", f"dropout, rate from {HEAVY} ¹"
     for name, (there, here), base in (
         (light_name, light, none), (heavy_name, heavy, (none[0], none_first)),
     ):  # fmt: skip
@@ -289,7 +291,7 @@ def positions() -> str:
                 ]
                 for wanted in (True, False)
             )
-            row += (*_spread(here)[len(row) > 1 :], *_contrast([here, there], (1, -1), 4))
+            row += (*_spread(here)[len(row) > 1 :], *_contrast([here, there], (1, -1), 8))
         rows.append(row)
     columns = (
         "position", "n", "validation macro-F1 (sd)", "minus the others", "interval (Bonferroni)",

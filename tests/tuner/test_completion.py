@@ -99,14 +99,18 @@ def test_bash_offers_what_may_come_next(home: Path, line: str, offered: list[str
 class _Jobs(BaseHTTPRequestHandler):
     """A server with two jobs, for whoever has the token."""
 
+    answer = json.dumps([{"id": "night-9"}, {"id": "day-1"}]).encode()
+
     def do_GET(self) -> None:
         known = (
             self.headers["Authorization"] == "Bearer secret-token" and self.path == "/api/v1/jobs"
         )
         self.send_response(200 if known else 401)
         self.end_headers()
-        if known:
-            self.wfile.write(json.dumps([{"id": "night-9"}, {"id": "day-1"}]).encode())
+        if known and self.answer:
+            self.wfile.write(self.answer)
+        elif known:
+            time.sleep(20)
 
     def log_message(self, *_: object) -> None:
         """Be silent."""
@@ -124,6 +128,20 @@ def test_bash_offers_the_jobs_of_the_server_that_the_line_means(home: Path) -> N
         for command in ("logs", "stop", "pause", "fetch", "jobs"):
             assert in_bash(home, f"tuner {command} ") == ["day-1", "night-9"]
         assert in_bash(home, "tuner fetch --server lab ni") == ["night-9"]
+        for strange in (
+            b"<html>",
+            b"null",
+            b"{}",
+            b'[1, {"id": 3}, {"id": "a b"}]',
+            b"\xff",
+            b"[" * 9999,
+        ):
+            _Jobs.answer = strange
+            assert in_bash(home, "tuner fetch ") == []
+        _Jobs.answer = b""  # and no end of it
+        began = time.monotonic()
+        assert in_bash(home, "tuner fetch ") == []
+        assert time.monotonic() - began < 10
         (home / "t").write_text("wrong-token")
         assert in_bash(home, "tuner fetch ") == []
         server.shutdown()

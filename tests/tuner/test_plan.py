@@ -121,6 +121,10 @@ def test_trials_that_are_left_over_are_told() -> None:
     (told,) = planned(quick(budget={"trials": 10}, seeds=3)).warnings
     assert told.endswith("of 10 trials 1 are left over")
     assert not planned(quick(budget={"trials": 9}, seeds=3)).warnings
+    grid = planned(quick(sampler={"name": "grid"}, seeds=3, budget={"trials": 29}))
+    assert grid.trials == 18  # as many as there are
+    assert not grid.warnings
+    assert "--trials 3 --epochs 2" in " ".join(plan_text(planned(quick(seeds=3))).split())
 
 
 def test_a_budget_of_epochs_says_how_many_trials() -> None:

@@ -10,6 +10,7 @@ which all trials of a machine share through the page cache.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -142,9 +143,12 @@ class PackedData:
         dict
             By split: validation and test.
         """
-        found = self.provenance.get("duplicates")
-        if limit is None and found is not None:  # counted when it was packed
-            return {name: int(found[f"train/{name}"]["images"]) for name in SPLITS[1:]}
+        counted = self._counted()
+        if counted is not None:
+            of_all = {name: counted["train", name] for name in SPLITS[1:]}
+            largest = max(stop - start for start, stop in self.splits.values())
+            if limit is None or limit >= largest or not any(of_all.values()):
+                return of_all
 
         def contents(name: str) -> list[bytes]:
             images_BCHW = self.split(name, limit).images_BCHW
@@ -154,11 +158,24 @@ class PackedData:
         return {name: sum(one in train for one in contents(name)) for name in SPLITS[1:]}
 
     def has_copies(self) -> bool:
-        """Return whether an image is also in a later split, as far as packing has counted."""
-        found = self.provenance.get("duplicates")
-        if found is None:
-            return any(self.copies_of_train().values())
-        return any(pair != "within" and count["images"] for pair, count in found.items())
+        """Return whether an image of validation or test is also in an earlier split."""
+        counted = self._counted()
+        return any((self.copies_of_train() if counted is None else counted).values())
+
+    def _counted(self) -> dict[tuple[str, str], int] | None:
+        """Return the images of a split that are also in an earlier one, as packing counted them.
+
+        None if it did not, or what is said of it is not of that form: it may come from elsewhere.
+        """
+        pairs = itertools.combinations(SPLITS, 2)
+        try:
+            found = self.provenance["duplicates"]
+            return {
+                (first, second): int(found[f"{first}/{second}"]["images"])
+                for first, second in pairs
+            }
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def used_fingerprint(self, limit: int | None) -> str:
         """Return the fingerprint of the set as `split` hands it out with this limit."""

@@ -131,16 +131,19 @@ def _jobs(words: Words) -> Iterator[str]:
     """Yield the user's jobs on the server that the line names, if it answers at once."""
     from search_spaces.model import UserError
     from tuner.remote.connection import Connection
-    from tuner.remote.servers import find_server
+    from tuner.remote.servers import find_server, split_job
 
     token_file = _given("--token-file", words)
     try:
         token = None if token_file is None else Path(token_file)
         target = find_server(_given("--server", words), token)
-        answer = Connection(target).at_once("/jobs", SERVER_S)
-    except UserError:  # the next command tells what is wrong
+        jobs = json.loads(Connection(target).at_once("/jobs", SERVER_S) or b"[]")
+    except (UserError, ValueError, RecursionError):  # the next command tells what is wrong
         return
-    yield from (job["id"] for job in json.loads(answer or "[]"))
+    for job in jobs if isinstance(jobs, list) else ():
+        name = job.get("id") if isinstance(job, dict) else None
+        if isinstance(name, str) and split_job(f":{name}"):
+            yield name
 
 
 def _holding(file: str, words: Words) -> Iterator[str]:

@@ -9,7 +9,7 @@ from tuner.cli.formatting import duration, knob_text, score_text
 from tuner.plan import UNKNOWN_COST, Plan
 from tuner.summary import next_steps
 
-SHORT_RUN = "the same command with --trials 1 --epochs 2 tells in a minute"
+SHORT_RUN = "the same command with --trials {} --epochs 2 tells"
 NOT_INJECTED = {
     "periodic": "nothing had been injected by then: the plain network",
     "periodic+dropout": "nothing had been injected by then: dropout alone",
@@ -120,7 +120,10 @@ def plan_text(planned: Plan) -> str:
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
         *(filled("brackets", _brackets_text(planned)) if planned.brackets else []),
         *filled("epochs", epochs),
-        *filled("cost", cost + (planned.cost_from or f"{UNKNOWN_COST}; {SHORT_RUN}")),
+        *filled(
+            "cost",
+            cost + (planned.cost_from or f"{UNKNOWN_COST}; {SHORT_RUN.format(planned.seeds_each)}"),
+        ),
     ]
     for warning in planned.warnings:
         lines += filled("warning", warning)

@@ -160,12 +160,16 @@ class Connection:
 
     def at_once(self, path: str, within_s: float) -> bytes | None:
         """Return what a path holds, or None if the server refuses or takes longer than that."""
-        request = self._http.build_request("GET", self.target.url + API + path, timeout=within_s)
+        until, content = time.monotonic() + within_s, b""
         try:
-            response = self._received(request, None)
-        except (httpx.TransportError, UserError):
+            with self._http.stream("GET", self.target.url + API + path, timeout=within_s) as answer:
+                for part in answer.iter_bytes():
+                    content += part
+                    if time.monotonic() > until:
+                        return None
+                return content if answer.is_success else None
+        except (httpx.TransportError, httpx.DecodingError):
             return None
-        return response.content if response.is_success else None
 
     def _received(self, request: httpx.Request, into: Path | None) -> httpx.Response:
         """Send once; a successful answer goes into a file if one is named."""

@@ -26,7 +26,7 @@ from tuner.service.models import Capacity, Draft, Submission
 from tuner.service.tables import NewJob, UserRow
 from tuner.spec import RunSpec, build_spec, known_presets
 from tuner.spec_sections import ResourcesConfig
-from tuner.study.spec import StudySpec
+from tuner.study.spec import StudySpec, check_centre
 from tuner.study.stages import before_confirming
 
 _SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -209,6 +209,7 @@ def _run(submission: Submission) -> tuple[RunSpec, list[RunSpec]]:
 
 def _study(submission: Submission) -> tuple[StudySpec, list[RunSpec]]:
     spec = validated(StudySpec, submission.spec, "spec")
+    check_centre(spec)
     if len(spec.others) > MOST_ARMS:
         raise UserError(f"others must be at most {MOST_ARMS} arms, but got {len(spec.others)}.")
     for arm in spec.arms:
@@ -277,7 +278,14 @@ def _check_data(data: DataConfig, fingerprint: str | None, data_sets: DataSets) 
             f"The server has no data set {source[:100]!r} with fingerprint {fingerprint[:12]}…;"
             " send it with `tuner data push`."
         )
-    check_as_packed(PackedData.open(folder), data, source)
+    try:
+        packed = PackedData.open(folder)
+    except UserError as error:  # its words are for whoever has the folder
+        raise UserError(
+            f"The server's copy of {source[:100]!r} is damaged; send it again with `tuner data"
+            " push`."
+        ) from error
+    check_as_packed(packed, data, source)
 
 
 def needs(

@@ -104,7 +104,7 @@ def study_plan(
             None if seconds is None else seconds / 3600,
         )  # fmt: skip
         cost_from = planned.cost_from or (
-            f"{UNKNOWN_COST}; the pilot will tell: begin the study, and ask again"
+            f"{UNKNOWN_COST}; its first run will tell: begin the study, and ask again"
         )
         warnings.update(
             dict.fromkeys(

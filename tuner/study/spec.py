@@ -24,7 +24,7 @@ from search_spaces.model import (
     shown,
     validated,
 )
-from search_spaces.space import ChoiceKnob, Space, load_space
+from search_spaces.space import ChoiceKnob, IntKnob, Space, load_space
 from search_spaces.yaml_file import check_kind, read_yaml
 from trainables.config import (
     DataConfig,
@@ -92,7 +92,9 @@ class PolicyPlan(Section):
     """Stage 2: what a real search costs, replayed over the census, and really run."""
 
     sampler: SamplerConfig = SamplerConfig()
+    """How searches propose, real and replayed."""
     scheduler: SchedulerConfig = SchedulerConfig()
+    """How they stop trials early; a file that does not say so gets `before_injection: auto`."""
     searches: int = Field(3, ge=3, le=1000)
     """Real searches of either side."""
     trials: int = Field(20, ge=1, le=100_000)
@@ -186,32 +188,12 @@ class StudySpec(Model):
                 f"budget of confirm must be at most the {self.periodic.trials} periodic trials,"
                 f" but got {self.confirm.budget}"
             )
-        self._check_centre()
-        return self
-
-    def _check_centre(self) -> None:
-        """Refuse a centre that is no configuration of the periodic space."""
-        if self.centre is None:
-            return
-        space = self.periodic.space
-        if set(self.centre) != set(space.knobs):
+        if self.centre is not None and set(self.centre) != set(self.periodic.space.knobs):
             raise UserError(
-                f"centre must name {', '.join(space.knobs)}, the knobs of"
-                f" {space.name}, but got {', '.join(self.centre) or 'none'}"
+                f"centre must name {', '.join(self.periodic.space.knobs)}, the knobs of"
+                f" {self.periodic.space.name}, but got {', '.join(self.centre) or 'none'}"
             )
-        for name, knob in space.resolved(self.epochs).knobs.items():
-            value = self.centre[name]
-            if isinstance(knob, ChoiceKnob):
-                fits, of = value in knob.values, f"one of {', '.join(map(str, knob.values))}"
-            else:
-                low, high = float(knob.low), float(knob.high)
-                fits = not isinstance(value, str) and low <= value <= high
-                of = f"from {knob.low} to {knob.high}"
-            if not fits:
-                raise UserError(
-                    f"{name} of centre must be {of}, its range in {space.name}, but got"
-                    f" {shown(value)}"
-                )
+        return self
 
     @property
     def arms(self) -> list[StudyArm]:
@@ -285,7 +267,36 @@ def load_study(name_or_file: str, flags: Mapping[str, Any] | None = None) -> Stu
             return field[-1], FLAGS[dotted]
         return dotted, where
 
-    return validated(StudySpec, values, place)
+    study = validated(StudySpec, values, place)
+    with _naming(where):
+        check_centre(study)
+    return study
+
+
+def check_centre(study: StudySpec) -> None:
+    """Refuse a centre that is no configuration of the periodic space; what is frozen may have one.
+
+    Raises
+    ------
+    UserError
+        With what the knob takes.
+    """
+    space = study.periodic.space
+    for name, value in (study.centre or {}).items():
+        knob = space.resolved(study.epochs).knobs[name]
+        if isinstance(knob, ChoiceKnob):
+            fits, takes = value in knob.values, f"one of {', '.join(map(str, knob.values))}"
+        else:
+            kind = int if isinstance(knob, IntKnob) else int | float
+            fits = isinstance(value, kind) and not isinstance(value, bool)
+            fits = fits and float(knob.low) <= float(value) <= float(knob.high)
+            whole = "a whole number " if kind is int else ""
+            takes = f"{whole}from {knob.low} to {knob.high}"
+        if not fits:
+            raise UserError(
+                f"{name} of centre must be {takes}, its range in {space.name}, but got"
+                f" {shown(value)}"
+            )
 
 
 def _check_fields(values: Mapping[str, Any], where: str) -> None:
@@ -297,7 +308,9 @@ def _check_fields(values: Mapping[str, Any], where: str) -> None:
         With where what was meant stands.
     """
     known = {*StudySpec.model_fields, "preset"}
-    for name in values.keys() - known:
+    for name in values:
+        if name in known:
+            continue
         if name in ("sampler", "scheduler"):
             raise UserError(f"{name} is the searches' alone: put it under policy ({where}).")
         if name == "budget":

@@ -97,6 +97,16 @@ def test_copies_of_training_images_are_counted_among_what_is_used(tmp_path: Path
     data = write_meta(tmp_path, "small", CLASSES, TABLE, {"source": "test"})
     assert data.copies_of_train() == {"validation": 2, "test": 1}
     assert data.copies_of_train(8) == {"validation": 1, "test": 1}
+    assert data.has_copies()
+    for strange in ({}, [], "x", {"train/validation": {"images": 0}}, {"a": 3}):
+        data = write_meta(tmp_path, "small", CLASSES, TABLE, {"duplicates": strange})
+        assert data.copies_of_train() == {"validation": 2, "test": 1}
+        assert data.has_copies()
+    pairs = ("train/validation", "train/test", "validation/test")
+    none: dict[str, object] = {pair: {"images": 0} for pair in pairs}
+    data = write_meta(tmp_path, "small", CLASSES, TABLE, {"duplicates": none})
+    assert data.copies_of_train(8) == {"validation": 0, "test": 0}  # as counted, not looked at
+    assert not data.has_copies()
 
 
 def test_the_used_fingerprint_depends_on_the_limit(folder: Path) -> None:

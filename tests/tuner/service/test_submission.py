@@ -118,6 +118,17 @@ def test_data_must_have_the_fingerprint_under_which_they_are_registered(
     assert "null" in message(told(fingerprint=PRINT), data_sets=registered)
 
 
+@pytest.mark.parametrize("missing", ["meta.json", "labels.npy"])
+def test_a_damaged_copy_is_told_without_where_it_lies(registered: DataSets, missing: str) -> None:
+    folder = registered(PRINT, "faces.zip")
+    assert folder is not None
+    (folder / missing).unlink()
+    spec = quick(data={"source": "faces.zip"}, resources={"concurrency": 1})
+    told_ = message(told(spec, fingerprint=PRINT), data_sets=registered)
+    assert told_.startswith("The server's copy of 'faces.zip' is damaged; send it again")
+    assert str(folder) not in told_
+
+
 @pytest.mark.parametrize(
     ("field", "value", "refusal"),
     [
