@@ -12,6 +12,8 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from benchmarks.faces.committed import CLEAN, COPIES, FIRST, PAGE, Found, Rows, found, read_rows
 from reports.arm import arm_of
 from reports.contract import Saving
@@ -132,6 +134,28 @@ def matches(study: str = CLEAN) -> str:
         ("test", on_test): {name: of.hits(name, on_test, test=True) for name in arms},
     }
     return _matches(hits, dynamic)
+
+
+def targets() -> str:
+    """Return the ratio at other targets: the quartiles of the pilot. Written after looking."""
+    of = found(CLEAN)
+    dynamic = of.spec.dynamic.space.name
+    pilot = [score or 0.0 for score in of.where(dynamic, "pilot").score]
+    quartiles = zip(("lower quartile", "median", "upper quartile"), (0.25, 0.5, 0.75), strict=True)
+    rows = []
+    for name, share in quartiles:
+        target = float(np.quantile(pilot, share))
+        hits = {space: of.hits(space, target) for space in (dynamic, "periodic", "baseline")}
+        rows.append(
+            (
+                f"{name}, {target:.4f}", *(f"{own} of {n}" for own, n in hits.values()),
+                *_trials_ratio(hits[dynamic], hits["periodic"]),
+            )
+        )  # fmt: skip
+    columns = (
+        "of the pilot", "dynamic", "periodic", "baseline", "periodic / dynamic", "interval"
+    )  # fmt: skip
+    return _markdown(columns, rows)
 
 
 def _matches(hits: dict[tuple[str, float], dict[str, tuple[int, int]]], dynamic: str) -> str:
@@ -430,6 +454,7 @@ def copied() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "answer": answer_line,
     "savings": savings,
+    "targets": targets,
     "matches": matches,
     "searches": searches,
     "quality": quality,
