@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from reports.contract import Answer, ArmAnswer, Cost, Saving, ToMatch
@@ -50,22 +50,30 @@ def sections(answer: Answer, confidence: float) -> list[Section]:
     """Return the answer as tables of text."""
     level = percent(confidence)
     arms = (answer.arms.periodic, answer.arms.dynamic)
+    # Where trials were stopped, an estimate is the end that favours dynamic least.
+    most = ["≤ " * bool(arms[0].stopped), "≥ " * bool(arms[1].stopped)]
+    least = ["≥ " * bool(arms[0].stopped), "≤ " * bool(arms[1].stopped)]
+
+    def costs_of(found: Sequence[Cost | ToMatch | None]) -> Iterator[str]:
+        return (_cost(one, mark) for one, mark in zip(found, least, strict=True))
+
+    to_match = [arm.trials_to_match for arm in arms]
     rows = [
         ("trials", *(str(arm.trials) for arm in arms)),
         ("matched", *(str(arm.hits) for arm in arms)),
         ("crashed or diverged", *(str(arm.crashed) for arm in arms)),
         ("stopped before a match", *(str(arm.stopped) for arm in arms)),
-        ("hit probability", *(_share(arm) for arm in arms)),
-        ("trials, even chance", *(_cost(arm.trials_to_match.median) for arm in arms)),
+        ("hit probability", *(_share(arm, mark) for arm, mark in zip(arms, most, strict=True))),
+        ("trials, even chance", *costs_of([one.median for one in to_match])),
         ("in whole trials", *(_whole(arm.trials_to_match.median) for arm in arms)),
-        ("trials, 90 % chance", *(_cost(arm.trials_to_match.p90) for arm in arms)),
+        ("trials, 90 % chance", *costs_of([one.p90 for one in to_match])),
         ("in whole trials", *(_whole(arm.trials_to_match.p90) for arm in arms)),
-        ("trials, on average", *(_cost(arm.trials_to_match.mean) for arm in arms)),
+        ("trials, on average", *costs_of([one.mean for one in to_match])),
     ]
     for label, name in (("epochs per match", "epochs"), ("slot-s per match", "slot_seconds")):
         costs = [getattr(arm.cost_per_match, name) for arm in arms]
         if any(costs):
-            rows.append((label, *map(_cost, costs)))
+            rows.append((label, *costs_of(costs)))
     found = [
         Section(f"Arms (estimate, {level} interval)", ("", "periodic", "dynamic"), rows, []),
         _savings(answer, level),
@@ -92,7 +100,7 @@ def _savings(answer: Answer, level: str) -> Section:
             methods.append(saving.method)
             notes.append(f"[{len(methods)}] {saving.method}")
         mark = f"[{methods.index(saving.method) + 1}]"
-        rows.append((label, _or_none(saving.ratio), limits_text(saving.low, saving.high), mark))
+        rows.append((label, ratio_text(answer, saving), limits_text(saving.low, saving.high), mark))
     notes.append("All but the primary ratio are exploratory.")
     title = "Savings: periodic / dynamic, above 1 dynamic needs less"
     return Section(title, ("", "ratio", f"{level} interval", "method"), rows, notes)
@@ -115,9 +123,18 @@ def _checks(answer: Answer, level: str) -> Section:
     return Section(f"Beside it ({level} interval)", ("", ""), rows, notes)
 
 
-def _share(arm: ArmAnswer) -> str:
+def ratio_text(answer: Answer, saving: Saving) -> str:
+    """Return a ratio; where trials were stopped it is the least that they allow."""
+    if saving.ratio is None:
+        return "–"
+    return "≥ " * (answer.stopped_bounds is not None) + number(saving.ratio)
+
+
+def _share(arm: ArmAnswer, mark: str) -> str:
     found = arm.hit_probability
-    return f"{_or_none(found.estimate)} ({limits_text(found.low, found.high)})"
+    if found.estimate is None:
+        return f"– ({limits_text(found.low, found.high)})"
+    return f"{mark}{number(found.estimate)} ({limits_text(found.low, found.high)})"
 
 
 def _whole(found: ToMatch) -> str:
@@ -125,12 +142,12 @@ def _whole(found: ToMatch) -> str:
     return "–" if found.ceiling is None else f"{found.ceiling:,}"
 
 
-def _cost(found: Cost | ToMatch | None) -> str:
+def _cost(found: Cost | ToMatch | None, mark: str) -> str:
     if found is None:
         return "not known"
     if found.estimate is None:
         return f"not reached (≥ {_or_none(found.low)})"
-    return f"{number(found.estimate)} ({limits_text(found.low, found.high)})"
+    return f"{mark}{number(found.estimate)} ({limits_text(found.low, found.high)})"
 
 
 def _or_none(value: float | None) -> str:

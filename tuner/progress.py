@@ -65,6 +65,8 @@ class View(NamedTuple):
     remaining: Remaining | None
     best: TrialLine | None
     running: tuple[TrialLine, ...]
+    waiting: tuple[TrialLine, ...]
+    """Those that have begun, and go on when a driver does."""
     top: tuple[TrialLine, ...]
 
 
@@ -100,6 +102,11 @@ def view(record: RecordReader) -> View:
         remaining=now.remaining,
         best=None if best is None else _line(best, epochs, current.get(best.number)),
         running=tuple(_line(trial, epochs, current.get(trial.number)) for trial in running),
+        waiting=tuple(
+            _line(replace(trial, state="waiting"), epochs, None)
+            for trial in now.begun
+            if trial not in running and trial.epochs
+        ),
         top=tuple(_line(trial, epochs, None) for trial in top),
     )
 
@@ -180,8 +187,7 @@ def render(shown: View, width: int = 80) -> Group:
     for title in ("epoch", "best") if narrow else ("epoch", "val F1", "best"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    running = shown.running[:MOST_ROWS]
-    for line in (*running, *shown.top[: MOST_ROWS - len(running)]):
+    for line in (*shown.running, *shown.waiting, *shown.top)[:MOST_ROWS]:
         style = "bold" if shown.best is not None and line.number == shown.best.number else ""
         scores = [score_text(line.best)] if narrow else map(score_text, (line.current, line.best))
         table.add_row(

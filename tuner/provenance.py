@@ -67,7 +67,7 @@ def git_revision() -> str | None:
         return None
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        return commit + ("+changes" if _git(folder, "status", "--porcelain") else "")
+        return commit + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -11,18 +11,27 @@ from search_spaces.model import UserError
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside `path`, down to the disk, and move it there.
 
+    A link is followed; what is no file, such as /dev/stdout or a pipe, is written into.
+
     Raises
     ------
     UserError
         If that fails; then what was there before is there still, and nothing else is.
     """
-    unfinished = unfinished_path(path)
+    if path.exists() and not path.is_file():
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+        return
+    place = Path(os.path.realpath(path))
+    unfinished = unfinished_path(place)
     try:
         with unfinished.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        unfinished.replace(place)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
@@ -35,6 +44,8 @@ def check_place(path: Path) -> None:
     ------
     UserError
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return
     if path.is_dir():
         raise UserError(f"Cannot write {path}: that is a folder; name a file in it.")
     if not path.parent.is_dir():

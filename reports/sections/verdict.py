@@ -10,7 +10,7 @@ from reports.arm import arm_of
 from reports.contract import Answer, Saving
 from reports.equivalence import is_significant
 from reports.figures.runs import Run
-from reports.format import Section, sections
+from reports.format import Section, ratio_text, sections
 from reports.sections.trials import failures
 from reports.sentence import DEFENSIBLE
 from reports.table import Trials, census_spaces, of_census
@@ -138,15 +138,17 @@ def beneath(
     found.append(("Target", f"{goal} ({answer.target.source})"))
     level = f"{percent(confidence)} interval"
     savings = answer.savings
-    found.append(("Trials, periodic / dynamic", _ratio(savings.trials, level)))
+    found.append(("Trials, periodic / dynamic", _ratio(answer, savings.trials, level)))
     costs = {"epochs": savings.epochs, "slot-seconds": savings.slot_seconds}
-    known = [f"{name} {_ratio(cost, level)}" for name, cost in costs.items() if cost is not None]
+    known = [
+        f"{name} {_ratio(answer, cost, level)}" for name, cost in costs.items() if cost is not None
+    ]
     found.append(("Cost, periodic / dynamic", "; ".join(known) or "not known"))
     return [*found, ("Quality on test", _quality(answer, confidence))]
 
 
-def _ratio(saving: Saving, level: str) -> str:
-    ratio = "not known" if saving.ratio is None else number(saving.ratio)
+def _ratio(answer: Answer, saving: Saving, level: str) -> str:
+    ratio = "not known" if saving.ratio is None else ratio_text(answer, saving)
     return f"{ratio} ({level} {limits_text(saving.low, saving.high)})"
 
 

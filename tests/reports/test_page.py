@@ -320,6 +320,29 @@ def test_the_command_prints_the_sentence_and_leaves_no_unfinished_file(
 
 
 @pytest.mark.parametrize(
+    ("name", "format_", "begins"),
+    [
+        ("r.md", None, "# "),
+        ("r.tex", None, "\\"),
+        ("r.htm", None, "<!doctype html>"),
+        ("r", None, "<!doctype html>"),
+        ("r", "markdown", "# "),
+        ("r.txt", "markdown", "# "),
+    ],
+)
+def test_the_format_is_that_of_the_ending(
+    study: Path, tmp_path: Path, name: str, format_: str | None, begins: str
+) -> None:
+    chosen = [] if format_ is None else ["--format", format_]
+    result = CliRunner().invoke(
+        cli, ["report", str(study / "b"), "-o", str(tmp_path / name), *chosen]
+    )
+    assert result.exit_code == 0, result.stderr
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    assert text.lstrip().lower().startswith(begins) or begins in text[:600]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["{}/nothing"], "Unknown run"),
@@ -329,6 +352,10 @@ def test_the_command_prints_the_sentence_and_leaves_no_unfinished_file(
         (["{}/b", "--target", "0.99"], "--target must lie within the scores of the data"),
         (["{}/b", "--target", "0.3", "--target-from", "x"], "not both"),
         (["{}/b", "-o", "{}/no/such/r.html"], "Cannot write"),
+        (["{}/b", "-o", "{}/r.pdf"], "would be one PDF"),
+        (["{}/b", "-o", "{}/r.docx"], "A report ends in .html, .md or .tex, but got"),
+        (["{}/b", "-o", "{}/r.html", "--format", "pdf"], "--format pdf writes no .html"),
+        (["{}/b", "-o", "{}/r.md", "--format", "html"], "--format html writes no .md"),
     ],
 )
 def test_mistakes_are_told_in_one_line(study: Path, arguments: list[str], message: str) -> None:

@@ -173,6 +173,8 @@ def test_every_help_fits_80_columns_but_for_long_choices(command: str) -> None:
         ("resume first --more-gpu-hours x", "--more-gpu-hours must be a number greater than 0"),
         ("status frist", "Did you mean 'first'?"),
         ("export frist -o x.csv", "Did you mean 'first'?"),
+        ("export first -o x.xlsx", "x.xlsx ends in neither .csv, .parquet nor .json"),
+        ("export first -o none/x.csv", "there is no folder none; make it first"),
         ("tensorboard first", "has no curves yet"),
         ("show seed.yaml", "seed is no knob; the run sets it (space seed)."),
         ("show no_T.yaml", "T is required by the periodic method, but is missing"),
@@ -314,6 +316,9 @@ def test_list_prints_every_run_in_every_format(runs: Path) -> None:
         ("first", "finished", 0.5),
         ("second", "interrupted", None),
     ]
+    os.utime(runs / "first")  # who looked at it last does not count
+    table = tuner("list", "--runs", str(runs)).stdout
+    assert [line.split()[0] for line in table.splitlines()] == ["run", "first", "second"]
     text = tuner("list", "--runs", str(runs), "--format", "csv").stdout
     assert [row["run"] for row in csv.DictReader(io.StringIO(text))] == ["first", "second"]
 

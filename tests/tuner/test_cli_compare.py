@@ -145,7 +145,7 @@ def test_the_forms_for_papers(ten: Path, format: str):
         (["--margin", -1], SPACES, "--margin must be greater than 0 and less than 1, got -1."),
         (["--confidence", 95], SPACES, "--confidence must be greater than 0 and less than 1"),
         (["none.csv"], SPACES, "Cannot read none.csv"),
-        (["nothing"], SPACES, "Unknown run 'nothing'"),
+        (["nothing"], SPACES, "Unknown run"),
         ([], ["--periodic", "periodc_T", *SPACES[2:]], "Unknown space 'periodc_T'. Did you mean"),
         ([], [*SPACES[:2], "--dynamic", "dynamic"], "Unknown space 'dynamic'. Did you mean"),
         (["--target", 0.3, "--target-from", "x.csv"], SPACES, "Give --target or --target-from"),

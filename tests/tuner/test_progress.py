@@ -45,6 +45,11 @@ def test_a_run_that_was_killed_shows_no_running_trial_and_no_time_left(tmp_path:
         shown = view(record)
     assert shown.state == "interrupted"
     assert (shown.running, shown.remaining) == ((), None)
+    (waits,) = shown.waiting
+    assert (waits.number, waits.state) == (2, "waiting")
+    text = io.StringIO()
+    Console(file=text, width=80).print(render(shown, 80))
+    assert sum("waiting" in line for line in text.getvalue().splitlines()[2:]) == 1
     assert shown.counts == {"waiting": 1, "completed": 1, "pruned": 1, "diverged": 1}
 
 

@@ -17,6 +17,21 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_link_is_followed_and_what_is_no_file_is_written_into(tmp_path):
+    (tmp_path / "b.txt").write_bytes(b"old")
+    (tmp_path / "link.txt").symlink_to("b.txt")
+    write_whole(tmp_path / "link.txt", b"new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "b.txt").read_bytes() == b"new"
+    os.mkfifo(tmp_path / "pipe")
+    check_place(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     write_whole(tmp_path / "a.txt", b"old")
 

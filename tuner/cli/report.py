@@ -19,6 +19,13 @@ DEFAULT_OUTPUT = {
     "latex": "report.tex",
     "pdf": "figures",
 }
+ENDINGS = {
+    ".html": "html",
+    ".htm": "html",
+    ".md": "markdown",
+    ".tex": "latex",
+    ".pdf": "pdf",
+}
 
 
 @click.command("report", cls=Command)
@@ -26,9 +33,9 @@ DEFAULT_OUTPUT = {
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="File to write; a folder for pdf. Default: report.html, report.md, report.tex"
               " or figures.")  # fmt: skip
-@click.option("--format", "format_", type=click.Choice(list(DEFAULT_OUTPUT)), default="html",
-              show_default=True, help="html is the whole report, markdown and latex hold its"
-              " tables and captions, pdf is a folder with its figures.")  # fmt: skip
+@click.option("--format", "format_", type=click.Choice(list(DEFAULT_OUTPUT)),
+              help="html is the whole report, markdown and latex hold its tables and captions, pdf"
+              " is a folder with its figures. Default: by the file's ending, or html.")  # fmt: skip
 @click.option("--figures", metavar="DIR", type=click.Path(path_type=Path),
               help="Also write every figure as SVG and its data as CSV.")  # fmt: skip
 @comparison_options
@@ -37,7 +44,7 @@ DEFAULT_OUTPUT = {
 def report_command(
     names: tuple[str, ...],
     output: Path | None,
-    format_: str,
+    format_: str | None,
     figures: Path | None,
     runs: Path,
     server: str | None,
@@ -54,6 +61,7 @@ def report_command(
     SERVER:JOB, or :JOB, takes the report of a job on a server, or one of several jobs there, as
     the server makes it; all else needs `tuner fetch` first.
     """
+    format_ = _format(output, format_)
     chosen = output or Path(DEFAULT_OUTPUT[format_])
     if format_ != "pdf":
         check_place(chosen)
@@ -95,6 +103,32 @@ def report_command(
         click.echo(f"Wrote {len(written)} files to {figures}.", err=True)
     click.echo(found.verdict.sentence)
     return 0
+
+
+def _format(output: Path | None, format_: str | None) -> str:
+    """Return the format that is meant, which a file's ending must not belie.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    """
+    ending = "" if output is None else output.suffix
+    of_ending = ENDINGS.get(ending)
+    if not ending or (format_ is not None and of_ending in (None, format_)):
+        return format_ or "html"
+    if format_ is not None:
+        raise UserError(f"--format {format_} writes no {ending}, but got {output}; leave one out.")
+    if of_ending is None:
+        raise UserError(
+            f"A report ends in .html, .md or .tex, but got {output}; --format says otherwise."
+        )
+    if of_ending == "pdf":
+        raise UserError(
+            f"{output} would be one PDF, but a report's figures are many: name a folder, with"
+            " --format pdf, or a file that ends in .html."
+        )
+    return of_ending
 
 
 def _write(file: Path, content: bytes) -> None:

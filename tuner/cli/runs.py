@@ -21,6 +21,7 @@ from tuner.progress import Display, render, view
 from tuner.record import Record
 from tuner.summary import summary
 from tuner.table import STAGES, Format, write_table
+from tuner.whole_file import check_place
 
 
 @click.command("list", cls=Command)
@@ -28,7 +29,11 @@ from tuner.table import STAGES, Format, write_table
 @format_option("table", "json", "csv")
 def list_command(runs: Path, format_: str) -> int:
     """List the runs of a folder, the newest last."""
-    rows = [_listed(folder, moments=format_ == "table") for folder in known_runs(runs.absolute())]
+    rows = [_listed(folder) for folder in known_runs(runs.absolute())]
+    rows.sort(key=lambda row: row.get("started", 0.0))
+    if format_ == "table":
+        rows = [{**row, "started": moment(row["started"])} if "started" in row else row
+                for row in rows]  # fmt: skip
     if not rows and format_ == "table":
         click.echo(f"No runs in {runs}. Start one with `tuner run`.", err=True)
         return 0
@@ -36,7 +41,7 @@ def list_command(runs: Path, format_: str) -> int:
     return 0
 
 
-def _listed(folder: Path, moments: bool) -> dict[str, Any]:
+def _listed(folder: Path) -> dict[str, Any]:
     """Return a run's line; a damaged one must not hide the others."""
     try:
         with Record.open(folder) as record:
@@ -47,7 +52,7 @@ def _listed(folder: Path, moments: bool) -> dict[str, Any]:
     return {
         "run": summed["run"],
         "state": summed["state"],
-        "started": moment(summed["created_at"]) if moments else summed["created_at"],
+        "started": summed["created_at"],
         "trials": sum(summed["trials"].values()),
         "best": None if best is None else best["score"],
         "epochs": summed["cost"]["epochs"],
@@ -108,8 +113,9 @@ def export_command(
     One row per trial: stage, arm, space, config_id, seed, state, score, test_score, epochs,
     slot_seconds, device where a trial has run, and a column knob.NAME for every knob.
     """
-    endings: dict[str, Format] = {".parquet": "parquet", ".json": "json"}
-    chosen = format_ or endings.get(output.suffix, "csv")
+    chosen = format_ or _of_ending(output)
+    if str(output) != "-":
+        check_place(output)
     with ExitStack() as stack:
         records = [stack.enter_context(Record.open(find_run(runs, name))) for name in names]
         target = sys.stdout.buffer if str(output) == "-" else output
@@ -117,6 +123,16 @@ def export_command(
     if str(output) != "-":
         click.echo(f"Wrote {output} ({chosen}).", err=True)
     return 0
+
+
+def _of_ending(output: Path) -> Format:
+    """Return the format that a file's ending stands for; without one, csv."""
+    endings: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".json": "json", "": "csv"}
+    if output.suffix not in endings:
+        raise UserError(
+            f"{output} ends in neither .csv, .parquet nor .json: say its format with --format."
+        )
+    return endings[output.suffix]
 
 
 @click.command("tensorboard", cls=Command)
