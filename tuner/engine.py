@@ -84,7 +84,7 @@ def start(
     if fingerprint is not None:
         _check_fingerprint(data, spec, fingerprint, "The study's other runs were")
     spec = with_packing(spec, cache, notice)
-    notice("Starting Ray …")
+    notice(f"Starting Ray for run {folder.name} …")
     with ray_session(spec.resources) as cluster:
         gpus, concurrency = check_fits(spec.resources, cluster)
         check_precision(spec, gpus)
@@ -169,7 +169,7 @@ def resume(
         data = prepared(spec.data, cache, notice)
         _check_fingerprint(data, spec, run.data["fingerprint"], f"Run {run.name} was")
         spec = with_packing(spec, cache, notice)
-        notice("Starting Ray …")
+        notice(f"Starting Ray for run {folder.name} …")
         with ray_session(spec.resources) as cluster:
             gpus, concurrency = check_fits(spec.resources, cluster)
             check_precision(spec, gpus)

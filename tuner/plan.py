@@ -48,6 +48,8 @@ class KnownImages(NamedTuple):
     """Training images, at most; None where only packing can tell."""
     copies: int = 0
     """Validation images that are training images, too; 0 also where only packing can tell."""
+    read: bool = True
+    """Whether they were packed, or are made here: what was not read may yet be refused."""
 
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know of them before anything is trained."""
@@ -167,7 +169,12 @@ def plan(
             if per_epoch is None
             else f"{per_epoch[0]:.3g} slot-seconds an epoch, as in run {per_epoch[1]}"
         ),
-        data={"source": spec.data.source, "train_images": images, "limit": spec.data.limit},
+        data={
+            "source": spec.data.source,
+            "train_images": images,
+            "limit": spec.data.limit,
+            "read": known.read,
+        },
         network=in_effect(values, "network"),
         warnings=(
             *known.warnings(),

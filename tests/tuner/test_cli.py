@@ -276,14 +276,15 @@ def test_what_is_known_of_images_is_of_a_packed_set_or_at_most_the_limit(tmp_pat
     files["val/cat/copy.png"] = files["train/cat/0000.png"]
     source = str(write_folder(tmp_path / "set", files))
     cache = tmp_path / "cache"
-    assert known_images(DataConfig(source=source), cache) == (None, 0)
-    assert known_images(DataConfig(source=source, limit=30), cache) == (30, 0)
+    assert known_images(DataConfig(source=source), cache) == (None, 0, False)
+    assert known_images(DataConfig(source=source, limit=30), cache) == (30, 0, False)
+    arguments = ("--data", source, "--cache", str(cache), "--runs", str(tmp_path / "runs"))
+    assert "not read yet: `tuner data`" in tuner("run", "--dry-run", *arguments).stdout
     assert not cache.exists()
     prepare(DataConfig(source=source), cache)
-    assert known_images(DataConfig(source=source), cache) == (40, 1)
+    assert known_images(DataConfig(source=source), cache) == (40, 1, True)
     assert known_images(DataConfig(source=source, limit=30), cache).train == 30
-    assert known_images(DataConfig(), cache) == (1500, 0)
-    arguments = ("--data", source, "--cache", str(cache), "--runs", str(tmp_path / "runs"))
+    assert known_images(DataConfig(), cache) == (1500, 0, True)
     told = " ".join(tuner("run", "--dry-run", *arguments).stdout.split())
     assert "warning 1 of the validation images are training images, too" in told
     assert "--copies drop" in told

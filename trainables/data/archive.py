@@ -24,6 +24,7 @@ from typing import IO
 
 from search_spaces.model import UserError
 
+ZIP_BEGINS = b"PK\x03\x04"
 MAX_FILE_BYTES = 1 << 28
 """No image or annotation has 256 MB; an archive member that claims more is a bomb, or not ours."""
 MAX_HEADER_BYTES = 4096
@@ -194,6 +195,11 @@ def open_files(path: Path) -> Files:
             return ZipFiles(path)
         if tarfile.is_tarfile(path):
             return TarFiles(path)
+        with path.open("rb") as file:
+            if file.read(4) == ZIP_BEGINS:
+                raise UserError(
+                    f"{printable(path)} is a zip that is incomplete or damaged; get it again."
+                )
     raise UserError(f"{printable(path)} is neither a folder, a zip, a tar nor a CSV file.")
 
 

@@ -137,7 +137,9 @@ def _told(error: Exception, arguments: list[str]) -> int:
     elif isinstance(error, click.ClickException):
         message, status = error.format_message(), error.exit_code
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            message += f" Try `{error.ctx.command_path} --help`."
+            message = message.rstrip().replace("\n\t", " ")
+            stop = "" if message.endswith((".", "?", ")")) else "."
+            message += f"{stop} Try `{error.ctx.command_path} --help`."
     else:
         text = " ".join(str(error).split())
         message = f"Unexpected error: {type(error).__name__}: {text}; --debug shows the traceback."

@@ -331,4 +331,4 @@ def known_images(data: DataConfig, cache: Path) -> KnownImages:
         first, end = packed.splits["train"]
         count, copies = end - first, packed.copies_of_train(data.limit)["validation"]
     least = count if data.limit is None or count is None else min(count, data.limit)
-    return KnownImages(least, copies)
+    return KnownImages(least, copies, packed is not None or data.source == "synthetic")

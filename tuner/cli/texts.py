@@ -140,6 +140,8 @@ def _data_text(data: dict[str, Any]) -> str:
         parts.append(f"{data['train_images']:,} training images")
     if data["limit"] is not None:
         parts.append(f"at most {data['limit']:,} images a split")
+    if not data["read"]:
+        parts.append("not read yet: `tuner data` checks what is in it")
     return ", ".join(parts)
 
 

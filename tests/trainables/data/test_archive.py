@@ -85,6 +85,7 @@ def test_a_member_that_claims_to_be_huge_is_refused_unread(tmp_path: Path) -> No
     [
         ("absent.zip", None, "Cannot read .*absent.zip: No such file"),
         ("text.zip", b"hello", "neither a folder, a zip, a tar nor a CSV"),
+        ("half.zip", b"PK\x03\x04 and no end", "half.zip is a zip that is incomplete or damaged"),
         ("half.tar.gz", "half", "half.tar.gz is damaged"),
     ],
 )
