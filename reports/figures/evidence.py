@@ -65,7 +65,7 @@ def draw_ablation(found: Sequence[Ablated], centre: str, frozen: bool = False) -
     ]
     base = alt.Chart(data(rows))
     x = alt.X("shrink:Q", title="share of the range kept", axis=alt.Axis(format="%"))
-    scale = alt.Scale(type="log", domain=[bottom, top], clamp=True)
+    scale = alt.Scale(type="log", domain=[bottom, top], clamp=True, nice=False)
     axis = log_axis(bottom, top)
     title = "trials periodic / dynamic (log scale)"
     layers = [
@@ -82,6 +82,10 @@ def draw_ablation(found: Sequence[Ablated], centre: str, frozen: bool = False) -
         ),
     ]
     whole, smallest = found[0], [one for one in found if one.trials][-1]
+    beyond = any(
+        not bottom <= end <= top for one in found if one.trials for end in one.ratio_limits
+    )
+    edge = "; one beyond the plot is drawn to its edge" if beyond else ""
     columns = (
         Column("shrink", "share of the range kept", 2),
         Column("box", "box"),
@@ -115,8 +119,7 @@ def draw_ablation(found: Sequence[Ablated], centre: str, frozen: bool = False) -
         table,
         (
             *([] if frozen else [NOT_FROZEN]),
-            "Limits are pointwise; an unbounded one is drawn to the edge. A ratio can be"
-            " quoted only together with its space.",
+            f"Limits are pointwise{edge}. A ratio can be quoted only together with its space.",
         ),
     )
 
@@ -190,7 +193,7 @@ def draw_selected_test(found: Sequence[tuple[str, str, SelectedTest]], confidenc
             "Full line: test; fine dots: validation of the same trial; the gap is the optimism of"
             f" the selected. Bands are pointwise {percent(confidence)} limits from resampling"
             " trials.",
-            *([f"{plural(left, 'trial')} without both scores left out."] if left else []),
+            *([f"{plural(left, 'trial')} that did not complete left out."] if left else []),
         ),
     )
 

@@ -118,8 +118,9 @@ def progress(runs: Sequence[Run]) -> Progress | None:
 def draw_progress(found: Progress) -> Figure:
     """Draw the best so far against epochs and against slot-hours."""
     lasts = {step.run: step for step in found.steps}
+    firsts = {(step.run, step.best): step for step in reversed(found.steps)}
     told = "; ".join(
-        f"{run} reached {last.best:.3f} after {last.epochs} epochs"
+        f"{run} reached {last.best:.3f} after {firsts[run, last.best].epochs} epochs"
         for run, last in list(lasts.items())[:MOST_RUNS]
         if last.best is not None
     )

@@ -111,7 +111,7 @@ def draw_stopping(found: Stopping) -> Figure:
     exempt = sum(j.verdict == "exempt" for j in found.judgements)
     tied = sum(j.tied > 0 for j in found.judgements)
     notes = ["Within a rung, from left to right in the order of arrival." if apart else ""]
-    notes = ["Nobody is called back.", *filter(None, notes)]
+    notes = ["A trial that was stopped is never continued.", *filter(None, notes)]
     if exempt:
         notes.append(f"{exempt} would have been stopped, but were exempt as an audit.")
     if tied:

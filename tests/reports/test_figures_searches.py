@@ -30,6 +30,7 @@ def test_steps_at_which_nothing_changes_are_left_out_between_first_and_last() ->
     found = progress([made_run(trials)])
     assert found is not None
     assert [step.epochs for step in found.steps] == [1, 10]
+    assert "r reached 0.500 after 1 epochs" in draw_progress(found).message
 
 
 def test_where_every_trial_failed_there_is_no_best() -> None:
