@@ -118,6 +118,8 @@ def confirmation(trials: Trials, first: str, second: str, margin: float | None) 
             " pair."
         )
     worst = max(pairs, key=lambda one: (one.non_inferior_p or 0.0, -one.difference))
+    if worst.two_sided_p is not None:  # may be another pair's
+        worst = worst._replace(two_sided_p=max(one.two_sided_p or 0.0 for one in pairs))
     return Confirmation(worst, notes)
 
 

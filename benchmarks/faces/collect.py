@@ -19,6 +19,8 @@ from tuner.record_file import record_folders
 from tuner.study.spec import load_study
 from tuner.table import write_table
 
+CURVES = ("periodic", "dynamic_default", "baseline")
+"""Arms whose every epoch is written."""
 ALIKE = 0.9
 """Correlation of two images' pixels from which one counts as a copy of the other."""
 
@@ -40,6 +42,8 @@ def collect(study: str, folder: Path, sides: Path) -> None:
     _write(files.injection, [row for run in runs for row in _injected(run)])
     census = [run for run in runs if run.name.startswith("census-")]
     _write(files.fit, [row for run in census for row in _fitted(run)])
+    curves = [run for run in census if run.name.removeprefix("census-") in CURVES]
+    _write(files.curves, [row for run in curves for row in _curves(run)])
 
 
 def copies(packed: Path) -> None:
@@ -104,17 +108,42 @@ def _search(run: Path, target: float) -> dict[str, Any]:
 
 
 def _injected(run: Path) -> list[dict[str, Any]]:
-    """Return when and how much each dynamic trial injected."""
+    """Return when and how much each dynamic trial injected, and how often its units' signs changed.
+
+    A change is one between the ends of two epochs that follow each other.
+    """
     rows = []
     with Record.open(run) as record:
         for trial in record.trials():
             if not trial.arm.startswith("dynamic") or trial.state != "completed":
                 continue
-            shares = [row["injected_share"] or 0.0 for row in record.epochs(trial.number)]
+            epochs = record.epochs(trial.number)
+            shares = [row["injected_share"] or 0.0 for row in epochs]
             first = next((epoch for epoch, share in enumerate(shares, 1) if share > 0), "")
-            share = round(statistics.fmean(shares), 6)
-            rows.append({"run": run.name, "trial": trial.number, "first": first, "share": share})
+            signs = np.array([[unit["sign"] for unit in row["units"] or []] for row in epochs])
+            changes = (signs[1:] != signs[:-1]).sum(0)
+            rows.append(
+                {
+                    "run": run.name, "trial": trial.number, "first": first,
+                    "share": round(statistics.fmean(shares), 6), "units": len(changes),
+                    "changes": int(changes.sum()), "unchanged": int((changes == 0).sum()),
+                }
+            )  # fmt: skip
     return rows
+
+
+def _curves(run: Path) -> list[dict[str, Any]]:
+    """Return each epoch's validation score, and whether it was trained with injection."""
+    with Record.open(run) as record:
+        return [
+            {
+                "run": run.name, "trial": trial.number, "epoch": row["epoch"],
+                "val_f1": round(row["val_f1"], 6),
+                "injected": int((row["injected_share"] or 0.0) > 0.0),
+            }
+            for trial in record.trials()
+            for row in record.epochs(trial.number)
+        ]  # fmt: skip
 
 
 def _fitted(run: Path) -> list[dict[str, Any]]:

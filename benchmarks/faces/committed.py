@@ -35,6 +35,7 @@ class Files(NamedTuple):
     searches: Path
     injection: Path
     fit: Path
+    curves: Path
     report: Path
 
 
@@ -48,6 +49,7 @@ def files_of(study: str) -> Files:
         searches=folder / "searches.csv",
         injection=folder / "injection.csv",
         fit=folder / "fit.csv",
+        curves=folder / "curves.csv",
         report=folder / "report.html",
     )
 
@@ -65,6 +67,8 @@ class Found(NamedTuple):
     searches: Rows
     injection: Rows
     fit: Rows
+    curves: Rows
+    """Of every epoch; empty for the first study."""
 
     def where(self, space: str, stage: str = "census") -> Trials:
         """Return an arm's completed trials."""
@@ -124,6 +128,7 @@ def found(study: str) -> Found:
         searches=read_rows(files.searches),
         injection=read_rows(files.injection),
         fit=read_rows(files.fit),
+        curves=read_rows(files.curves) if files.curves.exists() else [],
     )
 
 

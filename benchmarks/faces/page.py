@@ -8,13 +8,16 @@ Bonferroni's method, and their p are adjusted by Holm's.
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from benchmarks.faces.committed import CLEAN, COPIES, FIRST, PAGE, Found, Rows, found, read_rows
+from reports.ablation import space_ablation
 from reports.arm import arm_of
 from reports.contract import Saving
 from reports.equivalence import configurations, confirmed_trials, tests_of
@@ -58,6 +61,8 @@ def _savings(of: Found) -> list[tuple[str, ...]]:
     arm = of.answer.arms.periodic
     ratio = _trials_ratio(own, (arm.hits, arm.trials))
     rows.append(("the same, dynamic's confirmation counted with its census", "trials", *ratio))
+    ratio = _trials_ratio(of.hits("dynamic", target), (arm.hits, arm.trials))
+    rows.append(("the same, dynamic's knobs random, too", "trials", *ratio))
     above, below = (of.replays[name] for name in (of.spec.periodic.space.name, dynamic))
     for unit in UNITS:
         costs = getattr(above, unit), getattr(below, unit)
@@ -158,17 +163,134 @@ def targets() -> str:
     return _markdown(columns, rows)
 
 
+def ablation() -> str:
+    """Return the ratio in smaller boxes: around the centre fixed beforehand, and by T, after it."""
+    of = found(CLEAN)
+    target = of.answer.target.value
+    assert target is not None and of.spec.centre is not None
+    dynamic = arm_of(of.trials.where(stage="census"), of.spec.dynamic.space.name)
+    periodic = arm_of(of.trials.where(stage="census"), "periodic")
+    rows = []
+    for one in space_ablation(periodic, dynamic, of.space("periodic"), of.spec.centre, target):
+        low, high = one.box["T"]
+        name = f"{one.shrink:.0%} of T's range around 5, fixed beforehand"
+        values = f"{math.ceil(low)} to {math.floor(high)}"
+        ratio = "–" if one.ratio is None else number(one.ratio)
+        limits = limits_text(*one.ratio_limits)
+        rows.append((name, values, f"{one.hits} of {one.trials}", ratio, limits))
+    own = of.hits(of.spec.dynamic.space.name, target)
+    for low, high in ((1, 4), (5, 10), (1, 9), (10, 10)):
+        inside = [i for i, knobs in enumerate(periodic.trials.knobs) if low <= knobs["T"] <= high]
+        hits = int(arm_of(periodic.trials.take(inside), "periodic").hits(target).sum())
+        told = f"{hits} of {len(inside)}", *_trials_ratio(own, (hits, len(inside)))
+        rows.append(("after looking", f"{low} to {high}", *told))
+    return _markdown(
+        ("part of the space", "T", "periodic trials that match", "ratio", "interval"), rows
+    )
+
+
+def chances() -> str:
+    """Return what becomes of the ratio if all arms have only the epochs that periodic leaves clean.
+
+    Each trial of another arm is scored at the clean epochs of each periodic trial in turn; limits
+    are percentiles of 10,000 resamples of both arms' trials. Written after looking.
+    """
+    of = found(CLEAN)
+    target = of.answer.target.value
+    assert target is not None
+    arms = {name: _curves_of(of, name) for name in ("periodic", "dynamic_default", "baseline")}
+    scores, injected = arms["periodic"]
+    clean = ~injected
+    matched = (scores >= target - 1e-6).any(1)
+    generator = np.random.default_rng(0)
+    rows = []
+    for name in ("dynamic_default", "baseline"):
+        # hit[i, j]: trial i would match, had it only the clean epochs of periodic trial j
+        hit = ((arms[name][0] >= target - 1e-6)[:, None] & clean[None]).any(2)
+        ratios = []
+        for _ in range(10_000):
+            own = generator.integers(0, len(hit), len(hit))
+            others = generator.integers(0, len(matched), len(matched))
+            ratios.append(hit[np.ix_(own, others)].mean() / matched[others].mean())
+        limits = limits_text(*(float(end) for end in np.quantile(ratios, (0.025, 0.975))))
+        of_all = (arms[name][0] >= target - 1e-6).any(1).mean()
+        ratio = number(hit.mean() / matched.mean())
+        rows.append((name, f"{of_all:.3f}", f"{hit.mean():.3f}", ratio, limits))
+    rows.insert(0, ("periodic", f"{matched.mean():.3f}", f"{matched.mean():.3f}", "", ""))
+    columns = (
+        "arm", "share that match, of 20 epochs", "of as many as periodic leaves clean",
+        "periodic / it", "interval",
+    )  # fmt: skip
+    first = [int(np.argmax(row)) if row.any() else len(row) for row in injected]
+    before = sum(int(np.argmax(row)) < one for row, one in zip(scores, first, strict=True))
+    told = (
+        f"Periodic trains {injected.sum():,} of {injected.size:,} epochs with flipped signs;"
+        f" {int((scores[injected] >= target - 1e-6).sum())} of these reach the target. The best"
+        f" epoch of {before} of {len(scores)} trials precedes their first injection.\n"
+    )
+    return f"{told}\n{_markdown(columns, rows)}"
+
+
+def _curves_of(of: Found, space: str) -> tuple[Any, Any]:
+    """Return a census's validation scores and whether they were injected: trials × epochs."""
+    rows = [row for row in of.curves if row["run"] == f"census-{space}"]
+    shape = (-1, of.spec.epochs)
+    scores = np.array([float(row["val_f1"]) for row in rows]).reshape(shape)
+    return scores, np.array([row["injected"] == "1" for row in rows]).reshape(shape)
+
+
+def contrasts() -> str:
+    """Return differences of test scores that the other tables do not hold."""
+    of = found(CLEAN)
+
+    def at(space: str, position: str) -> list[float]:
+        trials = of.where(space)
+        chosen = [i for i, knobs in enumerate(trials.knobs) if knobs["position"] == position]
+        return tests_of(trials.take(chosen))
+
+    pairs = {
+        "periodic everywhere, minus the baseline": (at("periodic", "all"), of.tests("baseline")),
+        "dynamic everywhere, minus dynamic at bn1; other knobs random ²": (
+            at("dynamic", "all"), at("dynamic", "bn1"),
+        ),
+        "periodic with light dropout, minus light dropout alone": (
+            of.tests("periodic_light_dropout"), of.tests("light_dropout"),
+        ),
+    }  # fmt: skip
+    rows = [
+        (name, f"{len(one)} and {len(other)}", *_contrast([one, other], (1, -1), len(pairs)))
+        for name, (one, other) in pairs.items()
+    ]
+    return _markdown(("difference on test", "n", "difference", "interval (Bonferroni)"), rows)
+
+
+def pace() -> str:
+    """Return how many seconds an epoch took, by stage: the load on the machine changed."""
+    of = found(CLEAN)
+    rows = []
+    for space in ("periodic", "dynamic_default", "baseline"):
+        cells = []
+        for stage in ("census", "confirm"):
+            trials = of.where(space, stage)
+            held, epochs = sum(filter(None, trials.slot_seconds)), sum(filter(None, trials.epochs))
+            cells.append(f"{held / epochs:.2f}" if epochs else "–")
+        rows.append((space, *cells))
+    return _markdown(("arm", "slot-seconds an epoch, census", "confirmation"), rows)
+
+
 def _matches(hits: dict[tuple[str, float], dict[str, tuple[int, int]]], dynamic: str) -> str:
     rows = []
     for (counted, target), arms in hits.items():
         for name, own in arms.items():
             limits = limits_text(*exact_interval(*own, CONFIDENCE))
             told = ("", "") if name == dynamic else _trials_ratio(arms[dynamic], own)
+            other = ("", "") if name == "periodic" else _trials_ratio(own, arms["periodic"])
             where = f"{counted}, at least {target:.4f}"
-            rows.append((where, name, f"{own[0]} of {own[1]}", limits, *told))
+            rows.append((where, name, f"{own[0]} of {own[1]}", limits, *told, *other))
     columns = (
         "score counted", "arm", "trials that match", "share, interval",
         "trials it needs / trials dynamic needs", "interval",
+        "trials periodic needs / trials it needs", "interval",
     )  # fmt: skip
     return _markdown(columns, rows)
 
@@ -226,7 +348,7 @@ def quality() -> str:
         )  # fmt: skip
     columns = (
         "study", "dynamic at its default minus tuned periodic", "margin",
-        "p: worse by the margin", "p: differs by it, either way",
+        "p against “worse by the margin”", "p against “differs by it”",
     )  # fmt: skip
     return _markdown(columns, rows)
 
@@ -239,8 +361,8 @@ def objects() -> str:
     light = tests_of(of.sides["objects_light_dropout"]), of.tests("light_dropout")
     heavy = _heavy(first.sides["objects_dropout"]), _heavy(first.where("dropout"))
     rows = [
-        (f"{where}: baseline", *_spread(scores), "", "")
-        for where, scores in zip(("objects", "faces"), none, strict=True)
+        (f"{where}", *_spread(scores), "", "")
+        for where, scores in zip(("objects: baseline ¹", "faces: baseline"), none, strict=True)
     ]
     rows.append(("faces, first study: baseline ¹", *_spread(none_first), "", ""))
     light_name, heavy_name = "dropout, rate 0.05 to 0.2", f"dropout, rate from {HEAVY} ¹"
@@ -337,8 +459,8 @@ def basins() -> str:
     of = found(CLEAN)
     rows = []
     for name in ("periodic", "dynamic", "periodic_light_dropout", "light_dropout"):
-        trials = of.trials.where(space=name)
-        retrained = [one.score for one in configurations(confirmed_trials(trials, name))][:1]
+        anew = "dynamic_default" if name == "dynamic" else name  # what was trained anew of it
+        retrained = [one.score for one in configurations(confirmed_trials(of.trials, anew))][:1]
         scores = [score for group in retrained for score in group if score is not None]
         arm = arm_of(of.trials, name)
         whole: Basin | None = basin(arm, of.spec.margin, scores, of.spec.confidence)
@@ -384,6 +506,9 @@ def injection() -> str:
         scores = of.default if name == names[0] else of.tests(name)
         first = [int(row["first"]) for row in trials if row["first"]]
         share = [float(row["share"]) for row in trials]
+        units, changes, unchanged = (
+            sum(int(row[name_]) for row in trials) for name_ in ("units", "changes", "unchanged")
+        )
         limits = (
             "" if name == names[0] else _contrast([scores, of.default], (1, -1), len(names) - 1)[1]
         )
@@ -391,12 +516,13 @@ def injection() -> str:
             (
                 name, str(len(trials)), f"{len(trials) - len(first)}", _median(first),
                 f"{statistics.fmean(share):.3f} ({min(share):.3f} to {max(share):.3f})",
-                _spread(scores)[1], limits,
+                f"{changes / units:.1f}", f"{unchanged} of {units}", _spread(scores)[1], limits,
             )
         )  # fmt: skip
     columns = (
         "arm", "n", "never injected", "first epoch with injection: median (range)",
-        "share of unit × steps: mean (range)", "test macro-F1 (sd)",
+        "share of unit × steps: mean (range)", "changes of sign a unit", "units without one",
+        "test macro-F1 (sd)",
         "minus the default: interval (Bonferroni)",
     )  # fmt: skip
     return _markdown(columns, rows)
@@ -454,10 +580,14 @@ def copied() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "answer": answer_line,
     "savings": savings,
+    "ablation": ablation,
+    "chances": chances,
     "targets": targets,
     "matches": matches,
     "searches": searches,
+    "pace": pace,
     "quality": quality,
+    "contrasts": contrasts,
     "baseline": baseline,
     "positions": positions,
     "basins": basins,

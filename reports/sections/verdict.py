@@ -115,7 +115,7 @@ def verdict(runs: Sequence[Run], trials: Trials, asked: Asked) -> Verdict:
 def beneath(
     answer: Answer, trials: Trials, periodic: str, dynamic: str, confidence: float
 ) -> list[tuple[str, str]]:
-    """Return what keeps the sentence honest: n, target, interval, cost, quality, clusters."""
+    """Return what keeps the sentence honest: n, target, interval, cost, quality, baseline."""
     sides = ((periodic, answer.arms.periodic), (dynamic, answer.arms.dynamic))
     told = "; ".join(
         f"{space} {plural(arm.trials, 'trial')}, {arm.hits} matched" for space, arm in sides
@@ -144,7 +144,15 @@ def beneath(
         f"{name} {_ratio(answer, cost, level)}" for name, cost in costs.items() if cost is not None
     ]
     found.append(("Cost, periodic / dynamic", "; ".join(known) or "not known"))
-    return [*found, ("Quality on test", _quality(answer, confidence))]
+    found.append(("Quality on test", _quality(answer, confidence)))
+    for space in trials.where(arm="baseline").spaces:
+        arm = arm_of(trials, space)
+        if arm.n and value is not None:
+            hits = int(arm.hits(value).sum())
+            found.append(
+                ("Without injection", f"{hits} of {plural(arm.n, 'trial')} of {space} match")
+            )
+    return found
 
 
 def _ratio(answer: Answer, saving: Saving, level: str) -> str:
@@ -161,9 +169,10 @@ def _quality(answer: Answer, confidence: float) -> str:
     if same.margin is None or same.non_inferior_p is None:
         return f"not judged: {difference}, and no margin was given"
     shown = is_significant(same.non_inferior_p, confidence)
+    worse = f"worse by {number(same.margin)} or more"
     return (
-        f"{'preserved' if shown else 'not shown to be preserved'}: {difference}; worse by"
-        f" {number(same.margin)} or more: p = {number(same.non_inferior_p)}"
+        f"{f'not {worse}' if shown else f'may be {worse}'}: {difference}"
+        f" (p = {number(same.non_inferior_p)})"
     )
 
 

@@ -114,9 +114,9 @@ def test_rows_of_one_seed_are_called_a_cluster_right_under_the_sentence(tmp_path
 @pytest.mark.parametrize(
     ("test", "margin", "told"),
     [
-        (0.36, 0.02, "preserved: dynamic − tuned periodic is +0.0100; worse by 0.02 or more: p"),
+        (0.36, 0.02, "not worse by 0.02 or more: dynamic − tuned periodic is +0.0100 (p = "),
         (0.36, None, "not judged: dynamic − tuned periodic is +0.0100, and no margin was given"),
-        (0.30, 0.02, "not shown to be preserved: dynamic − tuned periodic is -0.0500"),
+        (0.30, 0.02, "may be worse by 0.02 or more: dynamic − tuned periodic is -0.0500"),
     ],
 )
 def test_quality_on_test_is_told_right_under_the_sentence(
@@ -130,6 +130,16 @@ def test_quality_on_test_is_told_right_under_the_sentence(
     )
     found = verdict((), trials, Asked(target=0.45, margin=margin))
     assert dict(found.beneath)["Quality on test"].startswith(told)
+
+
+def test_what_matches_without_injection_is_told_right_under_the_sentence() -> None:
+    trials = joined(
+        made(PERIODIC, [0.3, 0.4, 0.5]),
+        made(DYNAMIC, [0.4, 0.5, 0.5]),
+        made("baseline", [0.5, 0.4, 0.45, 0.3]),
+    )
+    beneath = dict(verdict((), trials, Asked(target=0.45)).beneath)
+    assert beneath["Without injection"] == "2 of 4 trials of baseline match"
 
 
 def test_a_table_says_its_row_where_a_record_says_its_trial() -> None:
