@@ -44,10 +44,10 @@ def check_place(path: Path) -> None:
     ------
     UserError
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return
     if path.is_dir():
         raise UserError(f"Cannot write {path}: that is a folder; name a file in it.")
+    if path.exists() and not path.is_file():
+        return
     if not path.parent.is_dir():
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}; make it first.")
     if not os.access(path.parent, os.W_OK):

@@ -92,6 +92,13 @@ class Found(NamedTuple):
         return hits, trials
 
     @property
+    def target(self) -> float:
+        """Validation score that counts as a match."""
+        value = self.answer.target.value
+        assert value is not None
+        return value
+
+    @property
     def default(self) -> list[float]:
         """Test scores of dynamic injection at its default, of the census and confirmed."""
         name = self.spec.dynamic.space.name

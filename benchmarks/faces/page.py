@@ -55,8 +55,7 @@ def _savings(of: Found) -> list[tuple[str, ...]]:
         ("random search, nothing stopped", unit.replace("_", "-"), *_ratio_of(getattr(saved, unit)))
         for unit in UNITS
     ]
-    dynamic, target = of.spec.dynamic.space.name, of.answer.target.value
-    assert target is not None
+    dynamic, target = of.spec.dynamic.space.name, of.target
     own = of.hits(dynamic, target, "census", "confirm")
     arm = of.answer.arms.periodic
     ratio = _trials_ratio(own, (arm.hits, arm.trials))
@@ -130,8 +129,7 @@ def matches(study: str = CLEAN) -> str:
     validation is the study's own comparison.
     """
     of = found(study)
-    dynamic, target = of.spec.dynamic.space.name, of.answer.target.value
-    assert target is not None
+    dynamic, target = of.spec.dynamic.space.name, of.target
     on_test = statistics.median(of.tests(dynamic, "pilot"))
     arms = (dynamic, "periodic", "baseline", *(("light_dropout",) if study == CLEAN else ()))
     hits = {
@@ -166,8 +164,8 @@ def targets() -> str:
 def ablation() -> str:
     """Return the ratio in smaller boxes: around the centre fixed beforehand, and by T, after it."""
     of = found(CLEAN)
-    target = of.answer.target.value
-    assert target is not None and of.spec.centre is not None
+    target = of.target
+    assert of.spec.centre is not None
     dynamic = arm_of(of.trials.where(stage="census"), of.spec.dynamic.space.name)
     periodic = arm_of(of.trials.where(stage="census"), "periodic")
     rows = []
@@ -196,8 +194,7 @@ def chances() -> str:
     are percentiles of 10,000 resamples of both arms' trials. Written after looking.
     """
     of = found(CLEAN)
-    target = of.answer.target.value
-    assert target is not None
+    target = of.target
     arms = {name: _curves_of(of, name) for name in ("periodic", "dynamic_default", "baseline")}
     scores, injected = arms["periodic"]
     clean = ~injected
@@ -361,7 +358,7 @@ def objects() -> str:
     light = tests_of(of.sides["objects_light_dropout"]), of.tests("light_dropout")
     heavy = _heavy(first.sides["objects_dropout"]), _heavy(first.where("dropout"))
     rows = [
-        (f"{where}", *_spread(scores), "", "")
+        (where, *_spread(scores), "", "")
         for where, scores in zip(("objects: baseline ¹", "faces: baseline"), none, strict=True)
     ]
     rows.append(("faces, first study: baseline ¹", *_spread(none_first), "", ""))
@@ -494,15 +491,12 @@ def importances() -> str:
 def injection() -> str:
     """Return when and how much dynamic injection injects, and what it scores, by its conditions."""
     of = found(CLEAN)
-    rows_of: dict[str, Rows] = {}
-    for row in of.injection:
-        rows_of.setdefault(row["run"].partition("-")[2], []).append(row)
     names = [
         arm.space.name for arm in of.spec.arms if arm.space.name.startswith("dynamic_")
     ]  # dynamic's default first, then what was changed about it
     rows = []
     for name in names:
-        trials = rows_of[name] if name != names[0] else _of_stages(of.injection, name)
+        trials = _of_stages(of.injection, name)
         scores = of.default if name == names[0] else of.tests(name)
         first = [int(row["first"]) for row in trials if row["first"]]
         share = [float(row["share"]) for row in trials]

@@ -85,6 +85,7 @@ def study_plan(
 
     rows: dict[tuple[str, str], Row] = {}
     warnings: dict[str, None] = dict.fromkeys(known.warnings())
+    of_runs = known._replace(copies=0)  # warned of once, not by each run
     cost_from = ""
     for run in [*runs, *confirming(study, folder.name)]:
         key = run.stage, run.spec.space.name
@@ -96,7 +97,7 @@ def study_plan(
                 *key, one.runs + 1, round(one.trials * share), one.epochs * share, hours
             )
             continue
-        planned = plan(run.spec, folder / run.name, cache, temp, others, known)
+        planned = plan(run.spec, folder / run.name, cache, temp, others, of_runs)
         assert planned.trials is not None and planned.epochs_expected is not None
         seconds = planned.slot_seconds_expected
         rows[key] = Row(
@@ -107,11 +108,7 @@ def study_plan(
             f"{UNKNOWN_COST}; its first run will tell: begin the study, and ask again"
         )
         warnings.update(
-            dict.fromkeys(
-                f"{run.spec.space.name}: {line}"
-                for line in planned.warnings
-                if line not in known.warnings()
-            )
+            dict.fromkeys(f"{run.spec.space.name}: {line}" for line in planned.warnings)
         )
     n_periodic, n_dynamic = study.periodic.trials, study.dynamic.trials
     if study.seeds_of(study.periodic) != "fresh":
