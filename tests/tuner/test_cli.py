@@ -279,7 +279,8 @@ def test_what_is_known_of_images_is_of_a_packed_set_or_at_most_the_limit(tmp_pat
     assert known_images(DataConfig(source=source), cache) == (None, 0, False)
     assert known_images(DataConfig(source=source, limit=30), cache) == (30, 0, False)
     arguments = ("--data", source, "--cache", str(cache), "--runs", str(tmp_path / "runs"))
-    assert "not read yet: `tuner data`" in tuner("run", "--dry-run", *arguments).stdout
+    told = " ".join(tuner("run", "--dry-run", *arguments).stdout.split())
+    assert "not read yet: `tuner data`" in told
     assert not cache.exists()
     prepare(DataConfig(source=source), cache)
     assert known_images(DataConfig(source=source), cache) == (40, 1, True)
