@@ -10,8 +10,8 @@ import click
 
 import benchmarks.faces
 from benchmarks.faces.collect import collect, copies
-from benchmarks.faces.committed import PAGE, STUDIES
-from benchmarks.faces.page import filled
+from benchmarks.faces.committed import STUDIES
+from benchmarks.faces.page import PAGES, filled
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     collecting.add_argument("sides", type=Path, help="the folder of runs beside it")
     copying = commands.add_parser("copies", help="write which images are copies of others")
     copying.add_argument("packed", type=Path)
-    making = commands.add_parser("tables", help="write docs/results.md from docs/results")
+    making = commands.add_parser("tables", help="write the pages' numbers, from docs/results")
     making.add_argument("--check", action="store_true", help="write nothing; 1 if it would change")
     options = parser.parse_args()
     if options.command == "collect":
@@ -34,12 +34,13 @@ def main() -> int:
     if options.command == "copies":
         copies(options.packed)
         return 0
-    before = PAGE.read_text(encoding="utf-8")
-    after = filled(before)
+    made = {page: filled(page) for page in PAGES}
+    changed = [page for page, text in made.items() if page.read_text(encoding="utf-8") != text]
     if options.check:
-        return int(after != before)
-    PAGE.write_text(after, encoding="utf-8")
-    click.echo(f"Wrote {PAGE}.", err=True)
+        return int(bool(changed))
+    for page in changed:
+        page.write_text(made[page], encoding="utf-8")
+        click.echo(f"Wrote {page}.", err=True)
     return 0
 
 

@@ -19,6 +19,8 @@ from tuner.study.spec import StudySpec, load_study
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 FOLDER = PAGE.with_suffix("")
+EVIDENCE = FOLDER / "evidence.md"
+"""The tables behind PAGE."""
 FIRST, CLEAN = "faces", "faces_clean"
 """The study with FER2013 as it is distributed, and the one without copies of training images."""
 STUDIES = (FIRST, CLEAN)
@@ -143,3 +145,8 @@ def read_rows(file: Path) -> Rows:
     """Return a CSV file's rows."""
     with file.open(newline="", encoding="utf-8") as read:
         return list(csv.DictReader(read))
+
+
+def of_stages(rows: Rows, space: str) -> Rows:
+    """Return the rows of an arm's census and confirmation."""
+    return [row for row in rows if row["run"] in (f"census-{space}", f"confirm-{space}")]

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 
 import pytest
 
-from benchmarks.faces.committed import CLEAN, FIRST, FOLDER, PAGE, STUDIES, files_of, found
-from benchmarks.faces.page import CONFIDENCE, filled
+from benchmarks.faces.committed import (
+    CLEAN,
+    EVIDENCE,
+    FIRST,
+    FOLDER,
+    PAGE,
+    STUDIES,
+    files_of,
+    found,
+)
+from benchmarks.faces.differences import CONFIDENCE, Difference, Ratio
+from benchmarks.faces.page import PAGES, filled
 from reports.table import read_trials
 from tuner.study.spec import thawed
 
+PAGE_OF = {CLEAN: PAGE, FIRST: EVIDENCE}
+"""Where a study's digest and first sentence stand."""
 each_study = pytest.mark.parametrize("study", STUDIES)
 
 
@@ -25,7 +38,7 @@ def test_the_study_file_is_the_one_that_was_frozen_before_the_first_trial(study)
     assert spec.confidence == CONFIDENCE
     assert thawed(files_of(study).folder).digest == spec.digest
     assert spec.digest in read_report(study)
-    assert spec.digest in PAGE.read_text(encoding="utf-8")
+    assert spec.digest in PAGE_OF[study].read_text(encoding="utf-8")
 
 
 @each_study
@@ -60,12 +73,21 @@ def test_the_committed_tables_give_the_reports_first_sentence(study):
         r'<p class="claim" id="claim">(.*?)</p>', read_report(study), flags=re.S
     )
     assert html.unescape(sentence).strip() == claim
-    assert f"> {claim}\n" in PAGE.read_text(encoding="utf-8")
+    assert f"> {claim}\n" in PAGE_OF[study].read_text(encoding="utf-8")
 
 
-def test_every_number_of_the_page_is_made_from_the_committed_tables():
-    page = PAGE.read_text(encoding="utf-8")
-    assert filled(page) == page
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_table_of_a_page_is_made_from_the_committed_ones(page):
+    assert filled(page) == page.read_text(encoding="utf-8")
+
+
+def test_what_is_not_told_apart_from_nothing_is_not_decided():
+    assert Ratio(1.4, 1.03, 1.84).decided
+    assert Ratio(0.35, 0.17, 0.66).decided
+    assert not Ratio(1.27, 0.93, 1.69).decided
+    assert not Ratio(None, 0.0, math.inf).decided
+    assert Difference(-0.02, -0.04, -0.003).decided
+    assert not Difference(0.004, -0.0025, 0.0106).decided
 
 
 @each_study
