@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
+from reports.words import plural
 from search_spaces.model import UserError
 from tuner.cli.formatting import duration, knob_text, score_text
 from tuner.record import Record
@@ -116,7 +117,7 @@ def status_line(shown: View) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in shown.counts.items()) or "no trials"
     best = "" if shown.best is None else f"; best {score_text(shown.best.best)}"
     left = "" if shown.remaining is None else f"; about {duration(shown.remaining.seconds)} left"
-    return f"{counts}; {shown.epochs} epochs{best}{left}"
+    return f"{counts}; {plural(shown.epochs, 'epoch')}{best}{left}"
 
 
 class Changes:
@@ -153,7 +154,7 @@ class Changes:
                 diverged = trial.state == "diverged"
                 score = "no score" if diverged else f"best {score_text(trial.score)}"
                 lines.append(
-                    f"trial {trial.number} {trial.state} after {trial.epochs} epochs,"
+                    f"trial {trial.number} {trial.state} after {plural(trial.epochs, 'epoch')},"
                     f" {score}{f': {why}' if why else ''}"
                 )
             else:
@@ -169,10 +170,11 @@ def render(shown: View, width: int = 80) -> Group:
     from rich.text import Text
 
     counts = "  ".join(f"{count} {state}" for state, count in shown.counts.items())
+    epochs = plural(shown.epochs, "epoch")
     used = "" if shown.utilisation is None else f"   slots busy {shown.utilisation:.0%}"
     head = [
         f"{shown.name}  {shown.state}   {counts or 'no trials yet'}",
-        f"{shown.epochs} epochs in {duration(shown.elapsed_s)}{used}   budget {shown.budget}",
+        f"{epochs} in {duration(shown.elapsed_s)}{used}   budget {shown.budget}",
     ]
     if shown.best is not None:
         trial = shown.best

@@ -76,8 +76,8 @@ def test_lines_tell_starts_ends_and_new_bests_once(tmp_path: Path) -> None:
         known = Changes(record).lines(record)
     assert "trial 0 started: T=2" in lines
     assert "new best: 0.5000 at epoch 2 of trial 0 (T=2)" in lines
-    assert "trial 1 pruned after 1 epochs, best 0.3000: it was pruned" in lines
-    assert "trial 3 diverged after 1 epochs, no score: it was diverged" in lines
+    assert "trial 1 pruned after 1 epoch, best 0.3000: it was pruned" in lines
+    assert "trial 3 diverged after 1 epoch, no score: it was diverged" in lines
     assert sum(line.startswith("new best") for line in lines) == 1
     assert again == known == []
 

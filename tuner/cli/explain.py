@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from reports.words import plural
 from search_spaces.model import UserError, did_you_mean, rule, validated
 from search_spaces.space import Space, known_spaces, load_space
 from trainables.config import SECTIONS, InjectionConfig, knob_section
@@ -162,7 +163,7 @@ def run_text(record: RecordReader) -> str:
         f"  data     {spec['data']['source']}: {images}; {run.data['size']} px,"
         f" {len(run.data['classes'])} classes, fingerprint {run.data['fingerprint'][:12]}",
         f"  network  {knob_text(in_effect(spec, 'network'))}",
-        f"  trial    {spec['epochs']} epochs,"
+        f"  trial    {plural(spec['epochs'], 'epoch')},"
         f" {knob_text({name: training[name] for name in ('optimizer', 'lr', 'batch_size')})}",
         f"  search   {spec['sampler']['name']}, {spec['scheduler']['name']}, seed {spec['seed']},"
         f" seeds {spec['seeds']}, budget {budget}",

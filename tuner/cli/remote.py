@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reports.words import plural
 from search_spaces.model import UserError
 from tuner.cli.formatting import duration, emit, moment, score_text
 from tuner.cli.options import Command, FuncT, format_option, runs_option
@@ -310,7 +311,7 @@ def job_lines(job: Job) -> list[str]:
             ("trials", (states or "none") + (f", of {of:g}" if of else "")),
             ("best", None if progress.best is None else
              f"{score_text(progress.best)} validation macro-F1 (trial {progress.best_trial})"),
-            ("cost", f"{progress.epochs} epochs, {_slot_time(progress)},"
+            ("cost", f"{plural(progress.epochs, 'epoch')}, {_slot_time(progress)},"
              f" {duration(progress.wall_seconds)} of wall time"),
         ]  # fmt: skip
     facts += [(name, url) for name, url in job.links.items()]

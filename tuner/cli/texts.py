@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from reports.words import plural
 from tuner.cli.formatting import duration, knob_text, score_text
 from tuner.plan import UNKNOWN_COST, Plan
 from tuner.summary import next_steps
@@ -48,12 +49,13 @@ def summary_text(summed: dict[str, Any]) -> str:
 def cost_lines(cost: dict[str, Any]) -> list[str]:
     """Return what a run or a study has spent; slot time of several kinds of device by kind."""
     wall = f"{duration(cost['wall_seconds'])} of wall time"
+    epochs = plural(cost["epochs"], "epoch")
     if cost["slot_seconds"] is not None:
         slots = f"{duration(cost['slot_seconds'])} of slot time"
-        return [f"  cost    {cost['epochs']} epochs, {slots}, {wall}"]
+        return [f"  cost    {epochs}, {slots}, {wall}"]
     held = cost["slot_seconds_by_device"].items()
     return [
-        f"  cost    {cost['epochs']} epochs, {wall}; slot time of several kinds of device:",
+        f"  cost    {epochs}, {wall}; slot time of several kinds of device:",
         *(f"          {duration(seconds)} on {device}" for device, seconds in held),
     ]
 
@@ -115,7 +117,7 @@ def plan_text(planned: Plan) -> str:
         f"Plan: {planned.space} ({', '.join(planned.arms)}). Nothing has been written.",
         *filled("data", _data_text(planned.data)),
         *filled("network", knob_text(planned.network)),
-        *filled("trials", f"{trials}, of at most {planned.epochs_per_trial} epochs"),
+        *filled("trials", f"{trials}, of at most {plural(planned.epochs_per_trial, 'epoch')}"),
         *filled("budget", limits),
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
         *(filled("brackets", _brackets_text(planned)) if planned.brackets else []),
