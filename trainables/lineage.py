@@ -21,7 +21,7 @@ from trainables.config import (
     TrialConfig,
     canonical_json,
 )
-from trainables.schedule import injects
+from trainables.schedule import clean_epochs, injects
 
 ADAM = ("beta1", "beta2", "eps")
 
@@ -123,16 +123,15 @@ def _injection(trial: TrialConfig, steps_per_epoch: int) -> Iterator[tuple[int, 
     if injection.method != "periodic":
         return
     assert injection.T is not None  # TrialConfig checks it
+    first = clean_epochs(trial, steps_per_epoch) + 1
     if injection.interval_unit == "step":
-        first = -(-max(2, injection.T) // steps_per_epoch)
         yield first, "T", injection.T
     else:
         # What counts is what was injected, not T itself: T = 1 and T = 2 agree through epoch 2.
         flags = [False, *(injects(epoch, injection.T) for epoch in range(1, trial.epochs + 1))]
-        changes = [e for e in range(1, trial.epochs + 1) if flags[e] != flags[e - 1]]
-        for epoch in changes:
-            yield epoch, "injected", flags[epoch]
-        first = changes[0] if changes else trial.epochs + 1
+        for epoch in range(1, trial.epochs + 1):
+            if flags[epoch] != flags[epoch - 1]:
+                yield epoch, "injected", flags[epoch]
     for name in METHOD_KNOBS["periodic"]:
         if name not in ("T", "interval_unit"):  # told above, by what follows from them
             yield first, name, values[name]

@@ -16,7 +16,6 @@ from PIL import Image
 from search_spaces.model import UserError
 from trainables.data.archive import Files, printable
 
-SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -61,7 +60,7 @@ class Sample(NamedTuple):
     label: int
     """Index into the listing's classes."""
     split: str | None
-    """A name of `SPLITS`, or None where the source has no splits."""
+    """train, validation or test; None where the source has no splits."""
     box: tuple[int, int, int, int] | None = None
     """Left, upper, right, lower edge of the part to keep, in pixels; None is all."""
 
