@@ -1,6 +1,7 @@
 # Everything a newcomer needs: `make run` and `make test` set up their environment themselves.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -18,8 +19,9 @@ study: $(READY)
 	@if [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
 		$(BIN)/python -m webbrowser "file://$(CURDIR)/runs/quick/report.html"; fi
 
+# Two processes share the test files; JOBS=0 runs them one after another in one.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from reports.equivalence import configurations, confirmed_trials, equivalence, tests_of
 from reports.proportions import Interval
 from reports.table import Trials
-from reports.words import plural
+from tuner.cli.formatting import plural
 
 
 class Confirmed(NamedTuple):

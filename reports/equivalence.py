@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reports.table import Trials
-from reports.words import plural
 from trainables.config import canonical_json
+from tuner.cli.formatting import plural
 from tuner.record_schema import END_STATES
 
 FEWEST = 18

@@ -9,7 +9,8 @@ from __future__ import annotations
 from reports.contract import Arms, Saving, Savings
 from reports.equivalence import Confirmation, is_significant
 from reports.target import Chosen
-from reports.words import limits_text, number, percent, plural
+from reports.words import limits_text, number, percent
+from tuner.cli.formatting import plural
 
 __all__ = ["DEFENSIBLE", "claim", "limits_text", "number"]
 

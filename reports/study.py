@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reports.sections.verdict import Asked
 from reports.table import Trials
-from reports.words import plural
 from search_spaces.model import UserError, did_you_mean
+from tuner.cli.formatting import plural
 from tuner.record_rows import RunRow
 from tuner.record_schema import END_STATES
 from tuner.study.spec import FILE, StudySpec, thawed

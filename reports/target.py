@@ -11,8 +11,8 @@ from typing import NamedTuple
 from reports.arm import Arm, arm_of
 from reports.own_median import median_score
 from reports.table import Trials
-from reports.words import plural
 from search_spaces.model import UserError, did_you_mean
+from tuner.cli.formatting import plural
 from tuner.record_schema import END_STATES
 
 

@@ -13,7 +13,8 @@ from reports.savings import TrialSavings
 from reports.sentence import DEFENSIBLE
 from reports.table import Trials
 from reports.target import Chosen
-from reports.words import limits_text, number, percent, plural
+from reports.words import limits_text, number, percent
+from tuner.cli.formatting import plural
 from tuner.record_schema import OPEN_STATES
 
 GROSS = {"periodic": 40, "dynamic": 10}

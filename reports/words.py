@@ -38,12 +38,3 @@ def percent(share: float) -> str:
         return f"{share * 100:g} %"
     digits = f"{Decimal(repr(share)) * 100:f}"
     return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits} %"
-
-
-def plural(count: int, name: str) -> str:
-    """Return a count with its noun.
-
-    >>> plural(1, "trial"), plural(0, "trial")
-    ('1 trial', '0 trials')
-    """
-    return f"{count} {name}" + ("" if count == 1 else "s")

@@ -15,6 +15,13 @@ settings.register_profile("tuner", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tuner")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let processes that share the files begin with the slow ones, so that they end together."""
+    if hasattr(config, "workerinput"):  # one of several processes
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[ObjectServer]:
     """Return an S3-compatible server, or skip where none is installed."""

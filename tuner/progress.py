@@ -15,9 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
-from reports.words import plural
 from search_spaces.model import UserError
-from tuner.cli.formatting import duration, knob_text, score_text
+from tuner.cli.formatting import duration, knob_text, plural, score_text
 from tuner.record import Record
 from tuner.record_read import RecordReader
 from tuner.record_rows import TrialRow

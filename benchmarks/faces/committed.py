@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from reports.answer import compare
 from reports.contract import Answer
@@ -150,3 +152,19 @@ def read_rows(file: Path) -> Rows:
 def of_stages(rows: Rows, space: str) -> Rows:
     """Return the rows of an arm's census and confirmation."""
     return [row for row in rows if row["run"] in (f"census-{space}", f"confirm-{space}")]
+
+
+def curves_of(space: str) -> Any:
+    """Return the validation scores of a census: trials × epochs."""
+    return _by_epoch(space, "val_f1")
+
+
+def injected_epochs(space: str) -> Any:
+    """Return whether the epochs of a census were trained with injection: trials × epochs."""
+    return _by_epoch(space, "injected") > 0
+
+
+def _by_epoch(space: str, column: str) -> Any:
+    of = found(CLEAN)
+    values = [float(row[column]) for row in of.curves if row["run"] == f"census-{space}"]
+    return np.array(values).reshape(-1, of.spec.epochs)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import statistics
 from typing import NamedTuple
 
-from benchmarks.faces.committed import CLEAN, found, of_stages
+import numpy as np
+
+from benchmarks.faces.committed import CLEAN, found, injected_epochs, of_stages
 from benchmarks.faces.differences import Difference, contrast, spread, table
 from reports.arm import arm_of
-from reports.equivalence import configurations, confirmed_trials
+from reports.equivalence import configurations, confirmed_trials, tests_of
 from reports.sensitivity import Basin, KnobBasin, basin, importance, knob_basins
 from reports.words import limits_text, number
+
+RANDOM = "census-dynamic"
+"""The run of dynamic's random knobs."""
 
 
 class Width(NamedTuple):
@@ -122,7 +127,10 @@ def injected() -> dict[str, Injected]:
 
 
 def injection() -> str:
-    """Return when and how much dynamic injection injects, and what it scores, by its conditions."""
+    """Return when and how much dynamic injection injects, and what it scores, by its conditions.
+
+    Below it, periodic's: computed after looking.
+    """
     rows = [
         (
             name, str(one.trials), f"{one.trials - len(one.first)}", one.when,
@@ -138,5 +146,35 @@ def injection() -> str:
         "share of unit × steps: mean (range)", "changes of sign a unit", "units without one",
         "test macro-F1 (sd)",
         "minus the default: interval (Bonferroni)",
+    )  # fmt: skip
+    flags = injected_epochs("periodic")
+    changes = (flags[:, 1:] != flags[:, :-1]).sum(1)
+    told = (
+        f"Of periodic's census {flags.mean():.3f} of the epochs are injected, and that changes"
+        f" {changes.mean():.1f} times a trial (median {np.median(changes):g}).\n"
+    )
+    return f"{table(columns, rows)}\n{told}"
+
+
+def dynamic_positions() -> str:
+    """Return who matches, and who never injects, by dynamic's position. After looking."""
+    of = found(CLEAN)
+    trials, rows = of.where("dynamic"), []
+    of_run = [row for row in of.injection if row["run"] == RANDOM]  # in the order of the trials
+    injects = [bool(row["first"]) for row, _ in zip(of_run, trials.row, strict=True)]
+    names = sorted({str(knobs["position"]) for knobs in trials.knobs})
+    for name in names:
+        here = [i for i, knobs in enumerate(trials.knobs) if knobs["position"] == name]
+        matched = [i for i in here if (trials.score[i] or 0.0) >= of.target]
+        never = [i for i in here if not injects[i]]
+        rows.append(
+            (
+                name, str(len(here)), str(len(matched)), str(len(never)),
+                str(len(set(matched) & set(never))),
+                spread(tests_of(trials.take(here)))[1],
+            )
+        )  # fmt: skip
+    columns = (
+        "position", "trials", "match", "never inject", "of these match", "test macro-F1 (sd)"
     )  # fmt: skip
     return table(columns, rows)

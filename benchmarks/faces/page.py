@@ -15,6 +15,7 @@ from benchmarks.faces.committed import CLEAN, EVIDENCE, FIRST, PAGE
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     PAGE: {
         "answer": partial(saved.first_sentence, CLEAN),
+        "ratio": summary.ratio_rows,
         "saved": summary.saved_rows,
         "scores": summary.score_rows,
         "basins": summary.basin_rows,
@@ -32,6 +33,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "baseline": scores.baseline,
         "contrasts": scores.contrasts,
         "positions": scores.positions,
+        "dynamic positions": knobs.dynamic_positions,
         "objects": scores.objects,
         "basins": knobs.basins,
         "importance": knobs.importances,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.faces.committed import CLEAN, FIRST, Found, Rows, found
+from benchmarks.faces.committed import CLEAN, FIRST, Found, Rows, curves_of, found, injected_epochs
 from benchmarks.faces.differences import (
     CONFIDENCE,
     Hits,
@@ -33,9 +34,16 @@ from reports.words import limits_text, number
 UNITS = ("trials", "epochs", "slot_seconds")
 TIE = 1e-6
 """Scores of curves.csv are rounded: one that is less by so much still reaches a target."""
+HALVES = (1, 4), (5, 10)
+"""Of T, chosen after looking."""
+CURVES = ("periodic", "dynamic_default", "baseline")
+"""Arms whose every epoch is committed."""
+SAME, DRAWN, LAST = "those that periodic leaves clean", "as many, at random", "as many, the last"
+"""Epochs that count for an arm which is not to have more chances than periodic."""
+UNSHARED = "periodic, TPE with ASHA"
 SHARED, OF_DEFAULT = "the same, on one seed each, trunks shared", "dynamic at its default"
 SEARCHES = {
-    "periodic, TPE with ASHA": "search-periodic",
+    UNSHARED: "search-periodic",
     SHARED: "shared_",
     OF_DEFAULT: "search-dynamic_default",
 }
@@ -124,8 +132,11 @@ def real_costs() -> dict[str, Rows]:
     }
 
 
-def epochs_per_match(searches: Rows, unit: str) -> float | None:
-    """Return epochs of all searches for each that reached the target; unit: epochs or computed."""
+def cost_per_match(searches: Rows, unit: str) -> float | None:
+    """Return what all searches cost for each that reached the target.
+
+    Units: `trials`, `epochs` as if alone, `computed` epochs.
+    """
     reached = sum(row["reached"] == "1" for row in searches)
     return sum(int(row[unit]) for row in searches) / reached if reached else None
 
@@ -136,7 +147,7 @@ def searches() -> str:
     replays = found(CLEAN).replays
     for told, of in real_costs().items():
         reached = sum(row["reached"] == "1" for row in of)
-        costs = (epochs_per_match(of, unit) for unit in ("epochs", "computed"))
+        costs = (cost_per_match(of, unit) for unit in ("trials", "epochs", "computed"))
         expected = ["–" if cost is None else number(cost) for cost in costs]
         each = ", ".join(row["computed"] + ("" if row["reached"] == "1" else "+") for row in of)
         replay = replays.get(SEARCHES[told].removeprefix("search-"))
@@ -144,7 +155,8 @@ def searches() -> str:
         central = "" if middle is None else limits_text(*middle)
         rows.append((told, f"{reached} of {len(of)}", *expected, each, central))
     columns = (
-        "search", "reached the target", "epochs per match, stand-alone", "computed", "each search",
+        "search", "reached the target", "trials per match", "epochs, stand-alone", "computed",
+        "each search",
         "replayed, central 95 %",
     )  # fmt: skip
     return table(columns, rows)
@@ -167,26 +179,50 @@ def matches(study: str = CLEAN) -> str:
     return _matches(hits, dynamic)
 
 
-def targets() -> str:
-    """Return the ratio at other targets: the quartiles of the pilot. Written after looking."""
+class AtTarget(NamedTuple):
+    """Who reaches another target."""
+
+    target: float
+    hits: dict[str, Hits]
+    """By arm, dynamic at its default first."""
+    ratio: Ratio
+
+
+def other_targets() -> dict[str, AtTarget]:
+    """Return the ratio at the quartiles of the pilot. Written after looking."""
     of = found(CLEAN)
     dynamic = of.spec.dynamic.space.name
     pilot = [score or 0.0 for score in of.where(dynamic, "pilot").score]
-    quartiles = zip(("lower quartile", "median", "upper quartile"), (0.25, 0.5, 0.75), strict=True)
-    rows = []
-    for name, share in quartiles:
+    at = {}
+    for name, share in (("lower quartile", 0.25), ("median", 0.5), ("upper quartile", 0.75)):
         target = float(np.quantile(pilot, share))
         hits = {space: of.hits(space, target) for space in (dynamic, "periodic", "baseline")}
-        rows.append(
-            (
-                f"{name}, {target:.4f}", *(f"{own} of {n}" for own, n in hits.values()),
-                *trials_ratio(hits[dynamic], hits["periodic"]).cells,
-            )
-        )  # fmt: skip
+        at[name] = AtTarget(target, hits, trials_ratio(hits[dynamic], hits["periodic"]))
+    return at
+
+
+def targets() -> str:
+    """Return the ratio at other targets: the quartiles of the pilot. Written after looking."""
+    rows = [
+        (
+            f"{name}, {at.target:.4f}", *(f"{own} of {n}" for own, n in at.hits.values()),
+            *at.ratio.cells,
+        )
+        for name, at in other_targets().items()
+    ]  # fmt: skip
     columns = (
         "of the pilot", "dynamic", "periodic", "baseline", "periodic / dynamic", "interval"
     )  # fmt: skip
     return table(columns, rows)
+
+
+def on_test() -> AtTarget:
+    """Return who would match, had test scores counted: at least the median of the pilot's."""
+    of = found(CLEAN)
+    dynamic = of.spec.dynamic.space.name
+    target = statistics.median(of.tests(dynamic, "pilot"))
+    hits = {space: of.hits(space, target, test=True) for space in (dynamic, "periodic")}
+    return AtTarget(target, hits, trials_ratio(hits[dynamic], hits["periodic"]))
 
 
 def boxes() -> list[Ablated]:
@@ -202,23 +238,39 @@ def boxes() -> list[Ablated]:
 
 def ablation() -> str:
     """Return the ratio in smaller boxes: around the centre fixed beforehand, and by T, after it."""
-    of = found(CLEAN)
     rows = []
     for one in boxes():
         low, high = one.box["T"]
         name = f"{one.shrink:.0%} of T's range around 5, fixed beforehand"
         values = f"{math.ceil(low)} to {math.floor(high)}"
         rows.append((name, values, f"{one.hits} of {one.trials}", *box_ratio(one).cells))
-    own = of.hits(of.spec.dynamic.space.name, of.target)
+    for low, high in (*HALVES, (1, 9), (10, 10)):
+        (hits, trials), ratio = within(low, high)
+        rows.append(("after looking", f"{low} to {high}", f"{hits} of {trials}", *ratio.cells))
+    columns = ("part of the space", "T", "periodic trials that match", "ratio", "interval")
+    return f"{table(columns, rows)}\nSpearman's rank correlation of T and score: {_ranks()}.\n"
+
+
+def _ranks() -> str:
+    """Return how T and the score go together on validation, in both studies."""
+    from scipy import stats
+
+    told = []
+    for study, name in ((CLEAN, "without copies"), (FIRST, "with them")):
+        trials = found(study).where("periodic")
+        test = stats.spearmanr([knobs["T"] for knobs in trials.knobs], trials.score)
+        told.append(f"{test.statistic:+.2f} {name} (p = {test.pvalue:.2g})")
+    return ", ".join(told)
+
+
+def within(low: int, high: int) -> tuple[Hits, Ratio]:
+    """Return how many periodic trials with such T match, and the ratio. Written after looking."""
+    of = found(CLEAN)
     periodic = arm_of(of.trials.where(stage="census"), "periodic")
-    for low, high in ((1, 4), (5, 10), (1, 9), (10, 10)):
-        inside = [i for i, knobs in enumerate(periodic.trials.knobs) if low <= knobs["T"] <= high]
-        hits = int(arm_of(periodic.trials.take(inside), "periodic").hits(of.target).sum())
-        told = f"{hits} of {len(inside)}", *trials_ratio(own, (hits, len(inside))).cells
-        rows.append(("after looking", f"{low} to {high}", *told))
-    return table(
-        ("part of the space", "T", "periodic trials that match", "ratio", "interval"), rows
-    )
+    inside = [i for i, knobs in enumerate(periodic.trials.knobs) if low <= knobs["T"] <= high]
+    own = int(arm_of(periodic.trials.take(inside), "periodic").hits(of.target).sum())
+    hits = own, len(inside)
+    return hits, trials_ratio(of.hits(of.spec.dynamic.space.name, of.target), hits)
 
 
 def box_ratio(box: Ablated) -> Ratio:
@@ -226,78 +278,95 @@ def box_ratio(box: Ablated) -> Ratio:
     return Ratio(box.ratio, *box.ratio_limits)
 
 
-class Chances(NamedTuple):
-    """An arm that has only the epochs which periodic leaves clean."""
+class Chance(NamedTuple):
+    """An arm that has no more epochs than periodic leaves clean."""
 
-    of_all: float
-    """Share of trials that match in all their epochs."""
-    of_clean: float
-    """Expected share that match in as many epochs as a periodic trial's clean ones."""
+    share: float
+    """Expected share of trials that match, over all numbers of clean epochs of periodic's."""
     ratio: Ratio
-    """Of the latter to periodic's share."""
+    """Of that share to periodic's."""
 
 
 @functools.cache
-def clean_chances() -> dict[str, Chances]:
-    """Return what becomes of arms that have only the epochs which periodic leaves clean.
+def clean_chances() -> dict[str, dict[str, Chance]]:
+    """Return what becomes of arms that have no more epochs than periodic leaves clean.
 
-    Each trial of another arm is scored at the clean epochs of each periodic trial in turn; limits
-    are percentiles of 10,000 resamples of both arms' trials. Written after looking.
+    Each trial of another arm is scored at some epochs for each periodic trial in turn: at the very
+    epochs which that one leaves clean, or at as many, drawn at random, or at as many, the last.
+    Limits are percentiles of 10,000 resamples of both arms' trials. Written after looking.
+
+    Returns
+    -------
+    dict
+        By arm, and by which epochs count.
     """
     of = found(CLEAN)
-    scores, injected = _curves_of(of, "periodic")
+    scores, injected = curves_of("periodic"), injected_epochs("periodic")
     clean = ~injected
     matched = (scores >= of.target - TIE).any(1)
-    generator = np.random.default_rng(0)
     chances = {}
     for name in ("dynamic_default", "baseline"):
-        reached = _curves_of(of, name)[0] >= of.target - TIE
-        # hit[i, j]: trial i would match, had it only the clean epochs of periodic trial j
-        hit = (reached[:, None] & clean[None]).any(2)
-        ratios = []
-        for _ in range(10_000):
-            own = generator.integers(0, len(hit), len(hit))
-            others = generator.integers(0, len(matched), len(matched))
-            ratios.append(hit[np.ix_(own, others)].mean() / matched[others].mean())
-        low, high = (float(end) for end in np.quantile(ratios, (0.025, 0.975)))
-        ratio = Ratio(float(hit.mean() / matched.mean()), low, high)
-        chances[name] = Chances(float(reached.any(1).mean()), float(hit.mean()), ratio)
+        reached = curves_of(name) >= of.target - TIE
+        # hit[i, j]: the chance that trial i would match, had it only as many epochs as trial j
+        ways = {
+            SAME: (reached[:, None] & clean[None]).any(2).astype(float),
+            DRAWN: chance_of_drawn(reached.sum(1).tolist(), clean.sum(1).tolist(), clean.shape[1]),
+            LAST: np.array(
+                [[bool(own[len(own) - count :].any()) for count in clean.sum(1)] for own in reached]
+            ).astype(float),
+        }
+        chances[name] = {way: _chance(hit, matched) for way, hit in ways.items()}
     return chances
 
 
+def chance_of_drawn(good: Sequence[int], drawn: Sequence[int], epochs: int) -> Any:
+    """Return the chances that one of so many epochs drawn is one of the good ones: good × drawn."""
+    none = [[math.comb(epochs - own, count) for count in drawn] for own in good]
+    return 1 - np.array(none) / np.array([math.comb(epochs, count) for count in drawn])
+
+
+def _chance(hit: Any, matched: Any) -> Chance:
+    generator = np.random.default_rng(0)
+    ratios = []
+    for _ in range(10_000):
+        own = generator.integers(0, len(hit), len(hit))
+        others = generator.integers(0, len(matched), len(matched))
+        ratios.append(hit[np.ix_(own, others)].mean() / matched[others].mean())
+    low, high = (float(end) for end in np.quantile(ratios, (0.025, 0.975)))
+    return Chance(float(hit.mean()), Ratio(float(hit.mean() / matched.mean()), low, high))
+
+
 def chances() -> str:
-    """Return what becomes of the ratio if all arms have only the epochs that periodic leaves clean.
+    """Return what becomes of the ratio if no arm has more epochs than periodic leaves clean.
 
     Written after looking.
     """
     of = found(CLEAN)
-    scores, injected = _curves_of(of, "periodic")
-    share = f"{(scores >= of.target - TIE).any(1).mean():.3f}"
-    rows = [("periodic", share, share, "", "")]
+    scores, injected = curves_of("periodic"), injected_epochs("periodic")
+    reached = {name: curves_of(name) >= of.target - TIE for name in CURVES}
+    shares = {name: float(one.any(1).mean()) for name, one in reached.items()}
+    rows = [(name, "all 20", f"{share:.3f}", "", "") for name, share in shares.items()]
     rows += [
-        (name, f"{one.of_all:.3f}", f"{one.of_clean:.3f}", *one.ratio.cells)
-        for name, one in clean_chances().items()
+        (name, way, f"{one.share:.3f}", *one.ratio.cells)
+        for name, ways in clean_chances().items()
+        for way, one in ways.items()
     ]
-    columns = (
-        "arm", "share that match, of 20 epochs", "of as many as periodic leaves clean",
-        "periodic / it", "interval",
-    )  # fmt: skip
+    columns = ("arm", "epochs that count", "share that match", "periodic / it", "interval")
     first = [int(np.argmax(row)) if row.any() else len(row) for row in injected]
     before = sum(int(np.argmax(row)) < one for row, one in zip(scores, first, strict=True))
     told = (
         f"Periodic trains {injected.sum():,} of {injected.size:,} epochs with flipped signs;"
-        f" {int((scores[injected] >= of.target - TIE).sum())} of these reach the target. The best"
-        f" epoch of {before} of {len(scores)} trials precedes their first injection.\n"
+        f" {int(reached['periodic'][injected].sum())} of these reach the target. The best"
+        f" epoch of {before} of {len(scores)} trials precedes their first injection. Of its clean"
+        f" epochs {_percent(reached['periodic'][~injected])} reach it; of all epochs of dynamic"
+        f" at its default {_percent(reached['dynamic_default'])}, of the baseline"
+        f" {_percent(reached['baseline'])}.\n"
     )
     return f"{told}\n{table(columns, rows)}"
 
 
-def _curves_of(of: Found, space: str) -> tuple[Any, Any]:
-    """Return a census's validation scores and whether they were injected: trials × epochs."""
-    rows = [row for row in of.curves if row["run"] == f"census-{space}"]
-    shape = (-1, of.spec.epochs)
-    scores = np.array([float(row["val_f1"]) for row in rows]).reshape(shape)
-    return scores, np.array([row["injected"] == "1" for row in rows]).reshape(shape)
+def _percent(of: Any) -> str:
+    return f"{100 * of.mean():.1f} %"
 
 
 def pace() -> str:

@@ -7,32 +7,42 @@ import statistics
 from typing import NamedTuple
 
 from benchmarks.faces.committed import CLEAN, found
-from benchmarks.faces.differences import Difference, Ratio, contrast, table, trials_ratio
+from benchmarks.faces.differences import Difference, Ratio, table, trials_ratio
 from benchmarks.faces.knobs import injected, share_text, widths
 from benchmarks.faces.saved import (
+    DRAWN,
+    HALVES,
     OF_DEFAULT,
+    SAME,
     SHARED,
+    UNSHARED,
     box_ratio,
     boxes,
     clean_chances,
-    epochs_per_match,
+    cost_per_match,
     more_hits,
+    on_test,
+    other_targets,
     periodic_hits,
     plain_savings,
     random_knobs,
     real_costs,
     replayed_savings,
+    within,
 )
 from benchmarks.faces.scores import (
     DEFAULT,
+    DYNAMIC_ALL,
     EVERYWHERE,
     LIGHT,
     TUNED,
+    WITH_DROPOUT,
     by_position,
     compared_arms,
     dropouts,
     gains_over_baseline,
     other_differences,
+    quality_of,
 )
 from reports.words import limits_text, percent
 
@@ -50,90 +60,121 @@ class Row(NamedTuple):
     decided: str
 
 
-def saved_rows() -> str:
-    """Return how much tuning is saved, by unit and by the way of searching."""
+def ratio_rows() -> str:
+    """Return the first ratio, and what becomes of it where one thing is changed."""
     of = found(CLEAN)
-    trials, own = periodic_hits(of)[1], of.hits(of.spec.dynamic.space.name, of.target)[1]
-    both, knobs = _n(trials, own), _n(trials, of.hits("dynamic", of.target)[1])
-    plain, more = plain_savings(of), more_hits(of)
+    dynamic, periodic = of.hits(of.spec.dynamic.space.name, of.target), periodic_hits(of)
+    knobs, more, base = of.hits("dynamic", of.target), more_hits(of), of.hits("baseline", of.target)
+    both = _n(periodic[1], dynamic[1])
     (box,) = (one for one in boxes() if one.shrink == PART_OF_T)
-    clean = clean_chances()["dynamic_default"].ratio
+    clean, at = clean_chances()["dynamic_default"], other_targets()
     rows = [
-        _row("random search, in trials: the study's own comparison", both, plain["trials"]),
-        _row("in epochs", both, plain["epochs"]),
-        _row("in slot-seconds", both, plain["slot-seconds"]),
+        _row("nothing: the study's own comparison", both, plain_savings(of)["trials"]),
         _row(
-            "in trials, dynamic's confirmation counted as well ¹",
-            _n(trials, more[1]), trials_ratio(more, periodic_hits(of)),
+            f"{percent(PART_OF_T)} of T's range, fixed beforehand",
+            _n(box.trials, dynamic[1]), box_ratio(box),
         ),
-        _row(f"in trials, {percent(PART_OF_T)} of T's range", _n(box.trials, own), box_ratio(box)),
-        _row("in trials, all with as many epochs as periodic leaves clean ¹", both, clean),
-        _row("in trials, dynamic's knobs searched as well", knobs, random_knobs(of)),
         *(
-            _row(f"TPE with ASHA, replayed, in {unit}", both, ratio)
+            _row(f"T from {low} to {high} ¹", _n(within(low, high)[0][1], dynamic[1]),
+                 within(low, high)[1])
+            for low, high in HALVES
+        ),
+        *(
+            _row(f"target: the {name} of the pilot ¹", both, at[name].ratio)
+            for name in ("lower quartile", "upper quartile")
+        ),
+        _row("test scores count ¹", both, on_test().ratio),
+        _row("dynamic scored at the epochs that periodic leaves clean ¹", both, clean[SAME].ratio),
+        _row("dynamic scored at as many epochs, at random ¹", both, clean[DRAWN].ratio),
+        _row(
+            "dynamic's confirmation counts as well ¹",
+            _n(periodic[1], more[1]), trials_ratio(more, periodic),
+        ),
+        _row("dynamic's knobs are searched, too", _n(periodic[1], knobs[1]), random_knobs(of)),
+        _row(
+            "no injection in dynamic's place", _n(periodic[1], base[1]),
+            trials_ratio(base, periodic),
+        ),
+    ]  # fmt: skip
+    return table(("what is changed", "n", "periodic / dynamic", "95 % interval", "decided"), rows)
+
+
+def saved_rows() -> str:
+    """Return how much tuning is saved, by the way of searching and by unit."""
+    of = found(CLEAN)
+    both = _n(periodic_hits(of)[1], of.hits(of.spec.dynamic.space.name, of.target)[1])
+    rows = [
+        *(
+            _row(f"random search, in {unit}", both, ratio)
+            for unit, ratio in plain_savings(of).items()
+        ),
+        *(
+            _row(f"TPE with ASHA, replayed, in {unit} ²", both, ratio)
             for unit, ratio in replayed_savings(of).items()
         ),
-        _shared(),
-    ]  # fmt: skip
+        *(_real(UNSHARED, "with ASHA", unit) for unit in ("trials", "epochs")),
+        *(_real(SHARED, "with ASHA and shared trunks", unit) for unit in ("trials", "computed")),
+    ]
     return table(("search", "n", "periodic / dynamic", "95 % interval", "decided"), rows)
 
 
-def _shared() -> Row:
-    """Return what real searches say that share trunks: too few for an interval."""
-    above, below = real_costs()[SHARED], real_costs()[OF_DEFAULT]
-    costs = [epochs_per_match(of, "computed") for of in (above, below)]
-    told = "–" if costs[0] is None or not costs[1] else f"{costs[0] / costs[1]:.2f}"
+def _real(kind: str, told: str, unit: str) -> Row:
+    """Return what real searches say: too few for an interval."""
+    above, below = real_costs()[kind], real_costs()[OF_DEFAULT]
+    costs = [cost_per_match(of, unit) for of in (above, below)]
+    ratio = "–" if costs[0] is None or not costs[1] else f"{costs[0] / costs[1]:.2f}"
     n = _n(len(above), len(below))
-    return Row("TPE with ASHA, trunks shared, real searches, in epochs", n, told, "–", _open(n))
+    unit = "epochs" if unit == "computed" else unit
+    return Row(f"real searches {told}, in {unit}", n, ratio, "–", _open(n))
 
 
 def score_rows() -> str:
     """Return what beats what on test, and what the position does."""
     base, arms, gains = len(found(CLEAN).tests("baseline")), compared_arms(), gains_over_baseline()
     tuned = next(name for name in arms if name.startswith(TUNED))
-    counts, everywhere = other_differences()[EVERYWHERE]
-    position, there = max(by_position().items(), key=lambda of: abs(of[1].on_test.value))
-    others = sum(len(one.test) for one in by_position().values()) - len(there.test)
-    light = dropouts()[LIGHT]
+    others, light = other_differences(), dropouts()[LIGHT]
+    positions = by_position()
+    position, there = max(positions.items(), key=lambda of: abs(of[1].on_validation.value))
+    elsewhere = sum(len(one.test) for one in positions.values()) - len(there.test)
     on_objects, _, more = light.gains
     dropout = "light_dropout, random knobs"
     rows = [
         _row("tuned periodic − baseline", _n(len(arms[tuned]), base), gains[tuned]),
         _row("dynamic at its default − baseline", _n(len(arms[DEFAULT]), base), gains[DEFAULT]),
-        _quality(arms[DEFAULT], arms[tuned]),
-        _row("periodic everywhere − baseline", _n(*counts), everywhere),
         _row(
-            f"periodic at {position} − elsewhere (the largest of four)",
-            _n(len(there.test), others), there.on_test,
+            "dynamic at its default − tuned periodic",
+            _n(*quality_of(CLEAN).n), quality_of(CLEAN).difference,
         ),
-        _row("light dropout − baseline", _n(len(arms[dropout]), base), gains[dropout]),
-        _row("light dropout − baseline, on objects", _n(*map(len, light.objects)), on_objects),
+        _row("periodic everywhere, T at random − baseline", *_pair(others[EVERYWHERE])),
         _row(
-            "its gain on objects − its gain on faces",
+            f"periodic at {position} − elsewhere, T at random ³",
+            _n(len(there.test), elsewhere), there.on_test,
+        ),
+        _row("dynamic everywhere − at bn1, other knobs at random ¹", *_pair(others[DYNAMIC_ALL])),
+        _row("light dropout − baseline", _n(len(arms[dropout]), base), gains[dropout]),
+        _row("light dropout and periodic − light dropout", *_pair(others[WITH_DROPOUT])),
+        _row("on objects: light dropout − baseline ⁴", _n(*map(len, light.objects)), on_objects),
+        _row(
+            "light dropout's gain on objects − on faces ⁴",
             _n(*map(len, (*light.objects, *light.faces))), more,
         ),
     ]  # fmt: skip
     return table(("test macro-F1", "n", "difference", "95 % interval", "decided"), rows)
 
 
-def _quality(dynamic: list[float], periodic: list[float]) -> Row:
-    """Return dynamic against tuned periodic, by the margin fixed beforehand."""
-    margin, n = found(CLEAN).spec.margin, _n(len(dynamic), len(periodic))
-    of = contrast([dynamic, periodic], (1, -1))
-    beyond = "nor better " if of.high < margin else ""
-    decided = f"not worse {beyond}by {margin:g}" if of.low > -margin else _open(n)
-    return Row("dynamic at its default − tuned periodic", n, *of.cells, decided)
+def _pair(of: tuple[tuple[int, int], Difference]) -> tuple[str, Difference]:
+    return _n(*of[0]), of[1]
 
 
 def basin_rows() -> str:
     """Return how wide each knob's basin is."""
     rows = []
-    for space, knobs in (("periodic", ("T", "position")), ("dynamic", ("Constant", "w_init"))):
-        whole, found_ = widths()[space]
-        within = f"{whole.within} of {whole.trials}", limits_text(*whole.limits)
-        shares = {one.knob: share_text(one) for one in found_}
-        rows += [(space, *within, knob, shares[knob]) for knob in knobs]
-    return table(("arm", "trials within δ", "95 % interval", "knob", "share of its range"), rows)
+    for space in ("periodic", "dynamic"):
+        whole, knobs = widths()[space]
+        within_ = f"{whole.within} of {whole.trials}", limits_text(*whole.limits)
+        shares = ", ".join(f"{one.knob} {share_text(one)}" for one in knobs)
+        rows.append((space, *within_, shares))
+    return table(("arm", "trials within δ", "95 % interval", "share of each knob's range"), rows)
 
 
 def injection_rows() -> str:
@@ -155,11 +196,17 @@ def _row(question: str, n: str, of: Ratio | Difference | None) -> Row:
     if of is None or of.value is None:
         return Row(question, n, "–", "–", _open(n))
     if isinstance(of, Difference):
-        decided = ("better" if of.low > 0 else "worse") if of.decided else _open(n)
-        return Row(question, n, *of.cells, decided)
-    decided = ("dynamic saves" if of.low > 1 else "dynamic costs more") if of.decided else _open(n)
+        margin = found(CLEAN).spec.margin
+        if of.decided:
+            told = "better" if of.low > 0 else "worse"
+        elif -margin < of.low and of.high < margin:
+            told = f"neither; less than {margin:g} either way"
+        else:
+            told = _open(n)
+        return Row(question, n, *of.cells, told)
+    told = ("dynamic saves" if of.low > 1 else "dynamic costs more") if of.decided else _open(n)
     high = "∞" if math.isinf(of.high) else f"{of.high:.2f}"
-    return Row(question, n, f"{of.value:.2f}", f"{of.low:.2f} to {high}", decided)
+    return Row(question, n, f"{of.value:.2f}", f"{of.low:.2f} to {high}", told)
 
 
 def _n(*counts: int) -> str:

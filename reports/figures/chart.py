@@ -168,15 +168,6 @@ def _tenths(attribute: re.Match[str]) -> str:
     return re.sub(r"(\.\d)\d+", r"\1", attribute[0])
 
 
-def plural(count: int, name: str) -> str:
-    """Return a count with its noun.
-
-    >>> plural(1, "trial"), plural(2, "trial")
-    ('1 trial', '2 trials')
-    """
-    return f"{count} {name}{'' if count == 1 else 's'}"
-
-
 def log_axis(low: float, high: float) -> alt.Axis:
     """Return an axis with a few labelled lines; Vega's own log axes have ten a decade.
 

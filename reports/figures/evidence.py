@@ -15,7 +15,6 @@ from reports.figures.chart import (
     data,
     file_name,
     log_axis,
-    plural,
     scales,
     tooltips,
     whole_axis,
@@ -26,6 +25,7 @@ from reports.selection import SelectedTest
 from reports.sensitivity import Importance
 from reports.sentence import limits_text, number
 from reports.words import percent
+from tuner.cli.formatting import plural
 
 NOT_FROZEN = (
     "The best seen is where the tuner found it afterwards, so that small boxes flatter periodic."

@@ -17,7 +17,6 @@ from reports.figures.chart import (
     data,
     file_name,
     log_axis,
-    plural,
     scales,
     tooltips,
     whole_axis,
@@ -25,6 +24,7 @@ from reports.figures.chart import (
 from reports.figures.runs import Floats, Run, Trial
 from reports.figures.theme import STATES, Style
 from search_spaces.space import ChoiceKnob, Knob, Space
+from tuner.cli.formatting import plural
 from tuner.record_schema import FAILED_STATES
 
 MOST_BINS = 12

@@ -17,13 +17,12 @@ from reports.figures.chart import (
     Table,
     data,
     file_name,
-    plural,
     scales,
     tooltips,
 )
 from reports.figures.runs import Run, Trial
 from reports.figures.theme import ARMS, STATES, Style
-from tuner.cli.formatting import duration
+from tuner.cli.formatting import duration, plural
 from tuner.devices import all_kinds
 from tuner.record_schema import FAILED_STATES
 

@@ -18,12 +18,12 @@ from reports.figures.chart import (
     Table,
     data,
     file_name,
-    plural,
     tooltips,
 )
 from reports.figures.knobs import axis_title
 from reports.figures.runs import Trial
 from search_spaces.space import ChoiceKnob, Knob, Space
+from tuner.cli.formatting import plural
 
 MOST_LINES = 200
 """More lines than this hide one another."""

@@ -15,7 +15,7 @@ from reports.figures.runs import Run
 from reports.real_searches import RealSearch, inside, real_search
 from reports.sentence import limits_text, number
 from reports.study import Study
-from reports.words import plural
+from tuner.cli.formatting import plural
 
 if TYPE_CHECKING:
     from reports.search_costs import Combination, Cost, Estimate

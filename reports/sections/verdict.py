@@ -14,9 +14,9 @@ from reports.format import Section, ratio_text, sections
 from reports.sections.trials import failures
 from reports.sentence import DEFENSIBLE
 from reports.table import Trials, census_spaces, of_census
-from reports.words import limits_text, number, percent, plural
+from reports.words import limits_text, number, percent
 from search_spaces.model import UserError, did_you_mean
-from tuner.cli.formatting import knob_text
+from tuner.cli.formatting import knob_text, plural
 from tuner.record_schema import FAILED_STATES
 
 SIDES = ("periodic", "dynamic")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 
@@ -20,6 +21,7 @@ from benchmarks.faces.committed import (
 )
 from benchmarks.faces.differences import CONFIDENCE, Difference, Ratio
 from benchmarks.faces.page import PAGES, filled
+from benchmarks.faces.saved import chance_of_drawn
 from reports.table import read_trials
 from tuner.study.spec import thawed
 
@@ -96,3 +98,10 @@ def test_no_image_is_in_the_report(study):
     content = content[: content.index("<script")]
     assert "<img" not in content
     assert "<image" not in content
+
+
+def test_drawn_epochs_hold_a_good_one_as_often_as_counting_says():
+    for epochs, good, drawn in ((4, 1, 2), (6, 3, 2), (5, 0, 3), (5, 4, 2)):
+        draws = list(itertools.combinations(range(epochs), drawn))
+        counted = sum(any(epoch < good for epoch in draw) for draw in draws) / len(draws)
+        assert chance_of_drawn([good], [drawn], epochs).tolist() == [[pytest.approx(counted)]]

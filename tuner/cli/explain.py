@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
-from reports.words import plural
 from search_spaces.model import UserError, did_you_mean, rule, validated
 from search_spaces.space import Space, known_spaces, load_space
 from trainables.config import SECTIONS, InjectionConfig, knob_section
-from tuner.cli.formatting import as_table, emit, knob_text
+from tuner.cli.formatting import as_table, emit, knob_text, plural
 from tuner.cli.options import Command, find_run, format_option, known_runs, runs_option
 from tuner.cli.texts import summary_text
 from tuner.devices import all_kinds

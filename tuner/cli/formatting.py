@@ -76,6 +76,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s"
 
 
+def plural(count: int, name: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "trial"), plural(0, "trial")
+    ('1 trial', '0 trials')
+    """
+    return f"{count} {name}" + ("" if count == 1 else "s")
+
+
 def moment(at: float | None) -> str:
     """Return Unix seconds as local date and time."""
     return "" if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")

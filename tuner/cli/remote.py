@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reports.words import plural
 from search_spaces.model import UserError
-from tuner.cli.formatting import duration, emit, moment, score_text
+from tuner.cli.formatting import duration, emit, moment, plural, score_text
 from tuner.cli.options import Command, FuncT, format_option, runs_option
 from tuner.record_schema import OPEN_STATES
 from tuner.remote.keys import Key, kept_key

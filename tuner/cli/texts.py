@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from reports.words import plural
-from tuner.cli.formatting import duration, knob_text, score_text
+from tuner.cli.formatting import duration, knob_text, plural, score_text
 from tuner.plan import UNKNOWN_COST, Plan
 from tuner.summary import next_steps
 

@@ -205,6 +205,7 @@ def no_memory() -> None:
 
 
 def interrupted() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(1)
 
