@@ -1,8 +1,8 @@
 """The studies of real faces: what is committed of their runs, and the pages made from it.
 
 `collect` writes docs/results/STUDY/ from runs, and `committed` reads it. From that `saved`,
-`scores` and `knobs` make the tables of docs/results/evidence.md, `summary` those of
-docs/results.md, and `page` puts them in their places.
+`matched`, `chances`, `scores` and `knobs` make the tables of docs/results/evidence.md, and
+`summary` those of docs/results.md; `page` puts them in their places.
 
     python -m benchmarks.faces collect faces_clean runs/faces_clean runs/clean-sides
     python -m benchmarks.faces copies ~/.cache/tuner/fer2013-…     # of training images, elsewhere

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.faces.committed import COPIES, FIRST, FOLDER, files_of
+from benchmarks.faces.committed import COPIES, CURVES, FIRST, FOLDER, files_of
 from reports.real_searches import real_search
 from trainables.data.packed import PackedData
 from tuner.record import Record
@@ -19,8 +19,6 @@ from tuner.record_file import record_folders
 from tuner.study.spec import load_study
 from tuner.table import write_table
 
-CURVES = ("periodic", "dynamic_default", "baseline")
-"""Arms whose every epoch is written."""
 ALIKE = 0.9
 """Correlation of two images' pixels from which one counts as a copy of the other."""
 

@@ -26,6 +26,8 @@ EVIDENCE = FOLDER / "evidence.md"
 FIRST, CLEAN = "faces", "faces_clean"
 """The study with FER2013 as it is distributed, and the one without copies of training images."""
 STUDIES = (FIRST, CLEAN)
+CURVES = ("periodic", "dynamic_default", "baseline")
+"""Arms whose every epoch is committed."""
 COPIES = FOLDER / "copies.csv"
 Rows = list[dict[str, str]]
 

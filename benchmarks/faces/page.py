@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.faces import knobs, saved, scores, summary
+from benchmarks.faces import chances, knobs, matched, saved, scores, summary
 from benchmarks.faces.committed import CLEAN, EVIDENCE, FIRST, PAGE
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
@@ -23,10 +23,10 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     },
     EVIDENCE: {
         "savings": saved.savings,
-        "ablation": saved.ablation,
-        "chances": saved.chances,
-        "targets": saved.targets,
-        "matches": saved.matches,
+        "ablation": matched.ablation,
+        "chances": chances.chances,
+        "targets": matched.targets,
+        "matches": matched.matches,
         "searches": saved.searches,
         "pace": saved.pace,
         "quality": scores.quality,
@@ -39,10 +39,10 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "importance": knobs.importances,
         "injection": knobs.injection,
         "first answer": partial(saved.first_sentence, FIRST),
-        "first matches": partial(saved.matches, FIRST),
+        "first matches": partial(matched.matches, FIRST),
         "gaps": scores.gaps,
         "copies": scores.copied,
-        "clean after looking": saved.clean_after_looking,
+        "clean after looking": matched.clean_after_looking,
     },
 }
 """Each page's blocks, by name."""

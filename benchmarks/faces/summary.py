@@ -6,29 +6,22 @@ import math
 import statistics
 from typing import NamedTuple
 
+from benchmarks.faces.chances import DRAWN, SAME, clean_chances
 from benchmarks.faces.committed import CLEAN, found
 from benchmarks.faces.differences import Difference, Ratio, table, trials_ratio
 from benchmarks.faces.knobs import injected, share_text, widths
+from benchmarks.faces.matched import HALVES, box_ratio, boxes, on_test, other_targets, within
 from benchmarks.faces.saved import (
-    DRAWN,
-    HALVES,
     OF_DEFAULT,
-    SAME,
     SHARED,
     UNSHARED,
-    box_ratio,
-    boxes,
-    clean_chances,
     cost_per_match,
     more_hits,
-    on_test,
-    other_targets,
     periodic_hits,
     plain_savings,
     random_knobs,
     real_costs,
     replayed_savings,
-    within,
 )
 from benchmarks.faces.scores import (
     DEFAULT,

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from benchmarks.faces.chances import chance_of_drawn
 from benchmarks.faces.committed import (
     CLEAN,
     EVIDENCE,
@@ -21,7 +22,6 @@ from benchmarks.faces.committed import (
 )
 from benchmarks.faces.differences import CONFIDENCE, Difference, Ratio
 from benchmarks.faces.page import PAGES, filled
-from benchmarks.faces.saved import chance_of_drawn
 from reports.table import read_trials
 from tuner.study.spec import thawed
 
