@@ -119,4 +119,5 @@ def raised(
 
 
 def _sentence(limit: float, name: str) -> str:
-    return f"the budget of {limit:g} {UNITS[name]} is spent"
+    unit = UNITS[name].removesuffix("s") if limit == 1 else UNITS[name]
+    return f"the budget of {limit:g} {unit} is spent"

@@ -17,8 +17,8 @@ from search_spaces.model import Model, rule
 from search_spaces.space import ChoiceKnob, FloatKnob, IntKnob, known_spaces, load_space
 from trainables.config import SECTIONS, DataConfig
 from tuner.cli import COMMANDS, cli
-from tuner.cli.explain import arm, range_text
-from tuner.cli.formatting import knob_text
+from tuner.cli.explain import arm
+from tuner.cli.formatting import knob_text, range_text
 from tuner.spec import PRESETS, RunSpec, known_presets
 from tuner.study.spec import PRESETS as STUDIES
 from tuner.study.spec import (

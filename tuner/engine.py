@@ -255,7 +255,7 @@ def prepared(config: DataConfig, cache: Path, notice: Callable[[str], None]) -> 
             notice(f"{what}: {done:,} of {total:,}")
 
     data = prepare(config, cache, progress)
-    for line in describe(data):
+    for line in describe(data, config.limit):
         notice(line)
     return data
 

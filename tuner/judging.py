@@ -54,8 +54,23 @@ def judged(
 def _why(decision: Decision, stopping: Stopping, number: int) -> str:
     several = isinstance(stopping, Halving) and len(stopping.weights) > 1
     bracket = f"bracket {stopping.bracket(number)}, " if several else ""
-    cut = "" if decision.cutoff is None else f"; the cut is {decision.cutoff:.4f}"
+    value, cutoff = _apart(decision.value, decision.cutoff)
+    cut = "" if cutoff is None else f"; the cut is {cutoff}"
     return (
-        f"{bracket}epoch {decision.rung}: {decision.value:.4f} ranks {decision.rank}"
-        f" of {decision.entries}{cut}"
+        f"{bracket}epoch {decision.rung}: {value} ranks {decision.rank} of {decision.entries}{cut}"
     )
+
+
+def _apart(value: float, cutoff: float | None) -> tuple[str, str | None]:
+    """Return both with four digits, or with so many that they are seen to differ.
+
+    >>> _apart(0.518329, 0.518349), _apart(0.5, 0.5)
+    (('0.51833', '0.51835'), ('0.5000', '0.5000'))
+    """
+    if cutoff is None:
+        return f"{value:.4f}", None
+    for digits in range(4, 10):
+        told = f"{value:.{digits}f}", f"{cutoff:.{digits}f}"
+        if told[0] != told[1]:
+            return told
+    return f"{value:.4f}", f"{cutoff:.4f}"

@@ -11,29 +11,24 @@ import itertools
 import math
 import random
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from search_spaces.space import ChoiceKnob, Space
-from trainables.config import TrialConfig
+from trainables.config import DataConfig, TrialConfig
 from trainables.schedule import first_judged_epoch, warnings_for
+from tuner.cli.formatting import range_text
 from tuner.forks import Forks, SharedEpochs, ends_count
 from tuner.rungs import Halving, MedianStopping
-from tuner.spec import RunSpec, in_effect
+from tuner.spec import FLAGS, RunSpec, in_effect
 from tuner.summary import slot_seconds_per_epoch
 
 SIMULATED_TRIALS = 300
 """As many are simulated at most: the mean then has a standard error of 4 % at 60 epochs."""
 DRAWN_CONFIGS = 50
 """Configurations drawn to know when trials may be judged; the search for w's zero is not free."""
-
-UNTIMED = (
-    "how many images there are is only known once they are packed (tuner data), so when injection"
-    " begins is not known either: all trials are taken to be judged from the first rung on"
-)
-"""A warning."""
-
 
 UNKNOWN_COST = (
     "not known before the first epoch: no earlier run has this network, data, training and share of"
@@ -92,6 +87,11 @@ class Plan(NamedTuple):
     slot_seconds_expected: float | None
     cost_from: str | None
     """Where the cost of an epoch comes from; None where it is not known."""
+    varies: dict[str, str]
+    """What each knob ranges over, by name; empty where trials differ in their seeds alone."""
+    search: dict[str, str]
+    """Sampler, scheduler, and whether each trial has a seed of its own."""
+    training: dict[str, Any]
     data: dict[str, Any]
     """Source, training images at most (None where only packing can tell), limit per split."""
     network: dict[str, Any]
@@ -169,6 +169,15 @@ def plan(
             if per_epoch is None
             else f"{per_epoch[0]:.3g} slot-seconds an epoch, as in run {per_epoch[1]}"
         ),
+        varies={
+            name: range_text(knob) for name, knob in spec.space.resolved(spec.epochs).knobs.items()
+        },
+        search={
+            "sampler": spec.sampler.name,
+            "scheduler": spec.scheduler.name,
+            "seeds": str(spec.seeds),
+        },
+        training=in_effect(values, "training"),
         data={
             "source": spec.data.source,
             "train_images": images,
@@ -180,7 +189,7 @@ def plan(
             *known.warnings(),
             *_left_over(spec),
             *_warnings(drawn, steps),
-            *([UNTIMED] if untimed else []),
+            *([_untimed(spec.data)] if untimed else []),
         ),
         writes={
             "run": str(folder),
@@ -318,6 +327,22 @@ def _left_over(spec: RunSpec) -> list[str]:
         f"each configuration is trained on {seeds} seeds: of {budget} trials {left} are left over"
     )
     return [told] if left else []
+
+
+def _untimed(data: DataConfig) -> str:
+    """Say that nobody knows yet when injection begins, and what tells."""
+    chosen = data.model_dump()
+    flags = [
+        f" {flag} {shlex.quote(str(chosen[name]))}"
+        for name, flag in ((path.removeprefix("data."), flag) for path, flag in FLAGS.items())
+        if name in chosen and name not in ("source", "limit")
+        and chosen[name] != DataConfig.model_fields[name].default
+    ]  # fmt: skip
+    return (
+        "how many images there are is only known once they are packed, so when injection begins is"
+        " not known either: all trials are taken to be judged from the first rung on. This packs"
+        f" them: tuner data {shlex.quote(data.source)}{''.join(flags)}"
+    )
 
 
 def _warnings(drawn: Sequence[TrialConfig], steps: int | None) -> list[str]:

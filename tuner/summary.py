@@ -220,11 +220,13 @@ def slot_seconds_per_epoch(
 ) -> tuple[float, str] | None:
     """Return what an epoch costs by the newest run like `spec`, and that run's name, or None.
 
-    Like means: the same network, data, training and device share, and at least one epoch. A record
-    that cannot be read tells nothing, nor does a run on devices of several kinds.
+    Like means: the same network, data, training and device share, and at least one epoch; one of
+    the same space, too, goes before all others. A record that cannot be read tells nothing, nor
+    does a run on devices of several kinds.
     """
     from tuner.record import Record
 
+    other: tuple[float, str] | None = None
     for folder in reversed(folders):
         try:
             with Record.open(folder) as record:
@@ -234,8 +236,11 @@ def slot_seconds_per_epoch(
             continue
         alike = _what_costs(run.spec) == _what_costs(spec)
         if alike and totals.epochs and len(all_kinds(held)) <= 1:
-            return totals.slot_s / totals.epochs, run.name
-    return None
+            cost = totals.slot_s / totals.epochs, run.name
+            if run.spec["space"]["name"] == spec["space"]["name"]:
+                return cost
+            other = other or cost
+    return other
 
 
 def _what_costs(spec: dict[str, Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from benchmarks.faces.committed import CLEAN, EVIDENCE, FIRST, PAGE
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     PAGE: {
         "answer": partial(saved.first_sentence, CLEAN),
+        "levels": scores.levels,
         "ratio": summary.ratio_rows,
         "saved": summary.saved_rows,
         "scores": summary.score_rows,

@@ -23,11 +23,34 @@ HEAVY = 0.2
 LIGHT = "dropout, rate 0.05 to 0.2"
 OBJECTS_FAMILY = 6
 """Differences in the table of objects and faces."""
+ARMS = {
+    "baseline": "baseline: no injection",
+    "periodic": "periodic, T and position at random",
+    "dynamic_default": "dynamic at its default",
+    "dynamic": "dynamic, Constant, w_init and position at random",
+    "light_dropout": "light dropout, rates of 0.05 to 0.2 at random",
+    "periodic_light_dropout": "periodic and light dropout, all at random",
+}
+"""The study's arms at the paper's training settings."""
 TUNED, DEFAULT = "periodic, tuned", "dynamic, default"
 EVERYWHERE = "periodic everywhere, T random, minus the baseline"
 DYNAMIC_ALL = "dynamic everywhere, minus dynamic at bn1; other knobs random ²"
 WITH_DROPOUT = "periodic with light dropout, minus light dropout alone"
 Column = Sequence[float | None]
+
+
+def levels() -> str:
+    """Return each arm's mean scores, by the trials of its census."""
+    of = found(CLEAN)
+    rows = []
+    for space, told in ARMS.items():
+        trials = of.where(space)
+        validation = [score for score in trials.score if score is not None]
+        matched, n = of.hits(space, of.target)
+        rows.append((told, *spread(validation), spread(tests_of(trials))[1], f"{matched} of {n}"))
+    return table(
+        ("arm", "n", "validation macro-F1 (sd)", "test macro-F1 (sd)", "trials that match"), rows
+    )
 
 
 def baseline() -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from benchmarks.faces.chances import DRAWN, SAME, clean_chances
 from benchmarks.faces.committed import CLEAN, found
 from benchmarks.faces.differences import Difference, Ratio, table, trials_ratio
-from benchmarks.faces.knobs import injected, share_text, widths
+from benchmarks.faces.knobs import injected, widths
 from benchmarks.faces.matched import HALVES, box_ratio, boxes, on_test, other_targets, within
 from benchmarks.faces.saved import (
     OF_DEFAULT,
@@ -37,10 +37,13 @@ from benchmarks.faces.scores import (
     other_differences,
     quality_of,
 )
-from reports.words import limits_text, percent
+from reports.words import percent
 
 PART_OF_T = 0.75
 """Of T's range: the largest of the smaller boxes fixed beforehand."""
+
+RATIO = ("n periodic, n dynamic", "periodic / dynamic", "95 % interval", "decided")
+"""Columns beside a ratio."""
 
 
 class Row(NamedTuple):
@@ -60,11 +63,12 @@ def ratio_rows() -> str:
     knobs, more, base = of.hits("dynamic", of.target), more_hits(of), of.hits("baseline", of.target)
     both = _n(periodic[1], dynamic[1])
     (box,) = (one for one in boxes() if one.shrink == PART_OF_T)
+    part = range(math.ceil(box.box["T"][0]), math.floor(box.box["T"][1]) + 1)
     clean, at = clean_chances()["dynamic_default"], other_targets()
     rows = [
         _row("nothing: the study's own comparison", both, plain_savings(of)["trials"]),
         _row(
-            f"{percent(PART_OF_T)} of T's range, fixed beforehand",
+            f"T from {part[0]} to {part[-1]}, {percent(PART_OF_T)} of its range, fixed beforehand",
             _n(box.trials, dynamic[1]), box_ratio(box),
         ),
         *(
@@ -89,7 +93,7 @@ def ratio_rows() -> str:
             trials_ratio(base, periodic),
         ),
     ]  # fmt: skip
-    return table(("what is changed", "n", "periodic / dynamic", "95 % interval", "decided"), rows)
+    return table(("what is changed", *RATIO), rows)
 
 
 def saved_rows() -> str:
@@ -108,7 +112,7 @@ def saved_rows() -> str:
         *(_real(UNSHARED, "with ASHA", unit) for unit in ("trials", "epochs")),
         *(_real(SHARED, "with ASHA and shared trunks", unit) for unit in ("trials", "computed")),
     ]
-    return table(("search", "n", "periodic / dynamic", "95 % interval", "decided"), rows)
+    return table(("search", *RATIO), rows)
 
 
 def _real(kind: str, told: str, unit: str) -> Row:
@@ -152,7 +156,7 @@ def score_rows() -> str:
             _n(*map(len, (*light.objects, *light.faces))), more,
         ),
     ]  # fmt: skip
-    return table(("test macro-F1", "n", "difference", "95 % interval", "decided"), rows)
+    return table(("test macro-F1", "n of each", "difference", "95 % interval", "decided"), rows)
 
 
 def _pair(of: tuple[tuple[int, int], Difference]) -> tuple[str, Difference]:
@@ -164,8 +168,9 @@ def basin_rows() -> str:
     rows = []
     for space in ("periodic", "dynamic"):
         whole, knobs = widths()[space]
-        within_ = f"{whole.within} of {whole.trials}", limits_text(*whole.limits)
-        shares = ", ".join(f"{one.knob} {share_text(one)}" for one in knobs)
+        low, high = whole.limits
+        within_ = f"{whole.within} of {whole.trials}", f"{low:.2f} to {high:.2f}"
+        shares = ", ".join(f"{one.share:.2f} of {one.knob}'s" for one in knobs if one.share)
         rows.append((space, *within_, shares))
     return table(("arm", "trials within δ", "95 % interval", "share of each knob's range"), rows)
 
@@ -208,4 +213,4 @@ def _n(*counts: int) -> str:
 
 
 def _open(n: str) -> str:
-    return f"not by n = {n}"
+    return f"not decided by n = {n}"

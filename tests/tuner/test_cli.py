@@ -291,6 +291,19 @@ def test_what_is_known_of_images_is_of_a_packed_set_or_at_most_the_limit(tmp_pat
     assert "--copies drop" in told
 
 
+def test_early_stopping_of_seeds_alone_is_warned_of(tmp_path: Path) -> None:
+    def planned(*arguments: str) -> str:
+        told = tuner("run", "--dry-run", "--runs", str(tmp_path), *arguments).stdout
+        return " ".join(told.split())
+
+    warned = "nothing varies but the seed, and early stopping"
+    assert warned in planned("--space", "baseline")
+    assert warned in planned("--space", "periodic_T", "--set", "T=3")
+    assert warned not in planned("--space", "periodic_T")
+    assert warned not in planned("--space", "baseline", "--scheduler", "none")
+    assert warned not in planned("--space", "baseline", "--trials", "1")
+
+
 def test_flags_reach_the_fields_that_they_name() -> None:
     given_ = {"trials": "3", "seeds": "fixed", "audit": "0.5", "address": "1e3", "data": "x"}
     assert flags_given(given_) == {

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tuner.made_runs import make_run, quick
 from tuner.cli.texts import plan_text
-from tuner.plan import UNTIMED, KnownImages, Plan, plan
+from tuner.plan import KnownImages, Plan, plan
 from tuner.spec import RunSpec, build_spec
 
 
@@ -81,9 +81,26 @@ def test_unknown_data_change_nothing_where_injection_counts_epochs() -> None:
 
 
 def test_an_unknown_number_of_images_is_said_where_injection_counts_steps() -> None:
-    assert UNTIMED in planned(quick("dynamic"), images=None).warnings
+    told = " ".join(planned(quick("dynamic"), images=None).warnings)
+    assert "how many images there are is only known once they are packed" in told
     for spec, images in ((quick(), None), (quick("dynamic"), 1500), (quick("baseline"), None)):
-        assert UNTIMED not in planned(spec, images=images).warnings
+        assert "packed" not in " ".join(planned(spec, images=images).warnings)
+
+
+def test_the_command_that_packs_the_images_is_that_of_this_data() -> None:
+    data = {"source": "my faces.zip", "copies": "drop", "size": 64, "limit": 100}
+    (told,) = planned(quick("dynamic", data=data), images=None).warnings
+    assert told.endswith("tuner data 'my faces.zip' --image-size 64 --copies drop")
+
+
+def test_the_plan_says_what_varies_and_how_it_is_searched() -> None:
+    text = " ".join(plan_text(planned(quick("periodic"))).split())
+    assert "varies T: whole numbers from 1 to 6; position: one of bn1, bn2," in text
+    assert "search sampler tpe, scheduler asha, seeds fresh" in text
+    assert "training optimizer=adam lr=" in text
+    space = quick().space.with_fixed("T", 3)
+    one = RunSpec.model_validate({**quick().model_dump(exclude={"space"}), "space": space})
+    assert "  varies   nothing but the seed" in plan_text(planned(one)).splitlines()
 
 
 def test_steps_are_counted_with_the_batch_of_the_trials(tmp_path: Path) -> None:

@@ -107,6 +107,10 @@ def test_the_cost_of_an_epoch_comes_from_the_newest_run_like_it(tmp_path: Path) 
     folders = [tmp_path / "old", tmp_path / "wide"]
     plain = quick("dynamic").model_dump(mode="json")
     assert slot_seconds_per_epoch(folders, plain) == (2.0, "old")
+    make_run(tmp_path / "dynamic", THREE, spec=quick("dynamic"))
+    make_run(tmp_path / "new", THREE)
+    folders += [tmp_path / "dynamic", tmp_path / "new"]
+    assert slot_seconds_per_epoch(folders, plain) == (2.0, "dynamic")  # of the same space
     narrow = quick(network={"width": 4}).model_dump(mode="json")
     assert slot_seconds_per_epoch(folders, narrow) is None
 

@@ -98,7 +98,8 @@ class Files(ABC):
         if not self.names:
             return "no files"
         more = ", …" if len(self.names) > most else ""
-        return f"{len(self.names)} files: {', '.join(map(printable, self.names[:most]))}{more}"
+        files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        return f"{files}: {', '.join(map(printable, self.names[:most]))}{more}"
 
 
 class FolderFiles(Files):

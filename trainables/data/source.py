@@ -93,8 +93,15 @@ def packed_before(config: DataConfig, cache: Path) -> PackedData | None:
     return None
 
 
-def describe(data: PackedData) -> list[str]:
-    """Return what a user should see of a packed set: counts, and all that was left out or found."""
+def describe(data: PackedData, limit: int | None = None) -> list[str]:
+    """Return what a user should see of a packed set: counts, and all that was left out or found.
+
+    Parameters
+    ----------
+    data : PackedData
+    limit : int, optional
+        As many images of each split are used, where there are more.
+    """
     about = data.provenance
     counts: dict[str, dict[str, int]] = about.get("counts", {})
     sizes = {split: stop - start for split, (start, stop) in data.splits.items()}
@@ -121,6 +128,9 @@ def describe(data: PackedData) -> list[str]:
             lines.append(f"Converted: {about[key]:,} images had {what}.")
     lines += [f"Bad: {name}: {reason}." for name, reason in about["bad"]]
     lines += _duplicate_lines(about["duplicates"])
+    if limit is not None:
+        used = ", ".join(f"{min(limit, size):,} {split}" for split, size in sizes.items())
+        lines.append(f"Used of them: {used} images, by the limit of {limit:,} a split.")
     lines.append(f"Fingerprint {data.fingerprint}")
     return lines
 

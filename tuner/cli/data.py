@@ -84,7 +84,7 @@ def data_command(source: str, cache: Path, format_: str, **options: Any) -> int:
         }
         click.echo(json.dumps(facts, indent=2))
     else:
-        for line in describe(data):
+        for line in describe(data, config.limit):
             click.echo(line)
     return 0
 

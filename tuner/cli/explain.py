@@ -12,9 +12,9 @@ import click
 from search_spaces.model import UserError, did_you_mean, rule, validated
 from search_spaces.space import Space, known_spaces, load_space
 from trainables.config import SECTIONS, InjectionConfig, knob_section
-from tuner.cli.formatting import as_table, emit, knob_text, plural
+from tuner.cli.formatting import as_table, emit, knob_text, plural, range_text
 from tuner.cli.options import Command, find_run, format_option, known_runs, runs_option
-from tuner.cli.texts import summary_text
+from tuner.cli.texts import TOLD, summary_text
 from tuner.devices import all_kinds
 from tuner.record import Record
 from tuner.record_read import RecordReader
@@ -125,18 +125,6 @@ def space_text(space: Space) -> str:
     return "\n".join(lines)
 
 
-def range_text(knob: Any) -> str:
-    """Return what a knob ranges over.
-
-    >>> range_text(load_space("periodic_T").knobs["T"])
-    'whole numbers from 1 to epochs/2'
-    """
-    if knob.kind == "choice":
-        return "one of " + ", ".join(map(str, knob.values))
-    kind = "whole numbers" if knob.kind == "int" else "numbers"
-    return f"{kind} from {knob.low} to {knob.high}" + (", on a log scale" if knob.log else "")
-
-
 def meaning(name: str) -> str:
     """Return what a knob is, and all that it may be, from its field's own docstring."""
     section = knob_section(name)
@@ -163,7 +151,7 @@ def run_text(record: RecordReader) -> str:
         f" {len(run.data['classes'])} classes, fingerprint {run.data['fingerprint'][:12]}",
         f"  network  {knob_text(in_effect(spec, 'network'))}",
         f"  trial    {plural(spec['epochs'], 'epoch')},"
-        f" {knob_text({name: training[name] for name in ('optimizer', 'lr', 'batch_size')})}",
+        f" {knob_text({name: training[name] for name in TOLD})}",
         f"  search   {spec['sampler']['name']}, {spec['scheduler']['name']}, seed {spec['seed']},"
         f" seeds {spec['seeds']}, budget {budget}",
         f"  digest   {run.digest}",

@@ -99,6 +99,19 @@ def knob_text(knobs: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={_human(value)}" for name, value in knobs.items())
 
 
+def range_text(knob: Any) -> str:
+    """Return what a knob ranges over.
+
+    >>> from search_spaces.space import load_space
+    >>> range_text(load_space("periodic_T").knobs["T"])
+    'whole numbers from 1 to epochs/2'
+    """
+    if knob.kind == "choice":
+        return "one of " + ", ".join(map(str, knob.values))
+    kind = "whole numbers" if knob.kind == "int" else "numbers"
+    return f"{kind} from {knob.low} to {knob.high}" + (", on a log scale" if knob.log else "")
+
+
 def score_text(score: float | None) -> str:
     """Return a macro-F1 with the four digits that are compared by eye."""
     return "–" if score is None else f"{score:.4f}"

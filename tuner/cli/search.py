@@ -122,6 +122,7 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
         check_before_start(spec.resources)
         temp, known = Path(tempfile.gettempdir()), known_images(spec.data, cache)
         planned = plan(spec, folder, cache, temp, known_runs(runs), known)
+        planned = planned._replace(warnings=(*planned.warnings, *seeds_only(spec)))
         click.echo(
             json.dumps(planned._asdict(), indent=2)
             if options["format_"] == "json"
@@ -131,6 +132,8 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     from tuner import engine
 
     with redirect_stdout(sys.stderr), Display() as display:  # where Ray, too, prints
+        for warning in seeds_only(spec):
+            display.notice(f"Note: {warning}.")
         folder = engine.start(
             spec,
             runs=runs,
@@ -311,6 +314,16 @@ def _positive(name: str, text: str) -> int | float:
         raise UserError(f"{flag} must be {kind}, but got {text!r}.")
     assert isinstance(value, int | float)
     return value
+
+
+def seeds_only(spec: RunSpec) -> list[str]:
+    """Warn of early stopping where trials differ in their seeds alone."""
+    if spec.space.knobs or spec.scheduler.name == "none" or spec.budget.trials == 1:
+        return []
+    return [
+        "nothing varies but the seed, and early stopping ends trials whose seeds begin badly;"
+        " --scheduler none trains all of them in full"
+    ]
 
 
 def known_images(data: DataConfig, cache: Path) -> KnownImages:

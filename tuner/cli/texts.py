@@ -9,6 +9,8 @@ from tuner.cli.formatting import duration, knob_text, plural, score_text
 from tuner.plan import UNKNOWN_COST, Plan
 from tuner.summary import next_steps
 
+TOLD = ("optimizer", "lr", "batch_size")
+"""Of a trial's training, what a plan says."""
 SHORT_RUN = "the same command with --trials {} --epochs 2 tells"
 NOT_INJECTED = {
     "periodic": "nothing had been injected by then: the plain network",
@@ -114,8 +116,11 @@ def plan_text(planned: Plan) -> str:
     cost = "" if seconds is None else f"about {duration(seconds)} of slot time; "
     lines = [
         f"Plan: {planned.space} ({', '.join(planned.arms)}). Nothing has been written.",
+        *filled("varies", _varies_text(planned)),
+        *filled("search", ", ".join(f"{name} {told}" for name, told in planned.search.items())),
         *filled("data", _data_text(planned.data)),
         *filled("network", knob_text(planned.network)),
+        *filled("training", knob_text({name: planned.training[name] for name in TOLD})),
         *filled("trials", f"{trials}, of at most {plural(planned.epochs_per_trial, 'epoch')}"),
         *filled("budget", limits),
         *filled("rungs", f"{rungs} ({planned.scheduler}){late}"),
@@ -133,6 +138,11 @@ def plan_text(planned: Plan) -> str:
         f"  {'cache':9}{planned.writes['packed_data']}",
     ]
     return "\n".join([*lines, f"  {'ray':9}{planned.writes['ray_temporary']} (removed at the end)"])
+
+
+def _varies_text(planned: Plan) -> str:
+    knobs = "; ".join(f"{name}: {told}" for name, told in planned.varies.items())
+    return knobs or "nothing but the seed"
 
 
 def _data_text(data: dict[str, Any]) -> str:

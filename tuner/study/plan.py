@@ -84,7 +84,7 @@ def study_plan(
     from reports import power
 
     rows: dict[tuple[str, str], Row] = {}
-    warnings: dict[str, None] = dict.fromkeys(known.warnings())
+    warnings: dict[str, list[str]] = {line: [] for line in known.warnings()}  # and the spaces
     of_runs = known._replace(copies=0)  # warned of once, not by each run
     cost_from = ""
     for run in [*runs, *confirming(study, folder.name)]:
@@ -107,14 +107,14 @@ def study_plan(
         cost_from = planned.cost_from or (
             f"{UNKNOWN_COST}; its first run will tell: begin the study, and ask again"
         )
-        warnings.update(
-            dict.fromkeys(f"{run.spec.space.name}: {line}" for line in planned.warnings)
-        )
+        for line in planned.warnings:
+            if run.spec.space.name not in warnings.setdefault(line, []):
+                warnings[line].append(run.spec.space.name)
     n_periodic, n_dynamic = study.periodic.trials, study.dynamic.trials
     if study.seeds_of(study.periodic) != "fresh":
         warnings[
             "The rows of a blocked census are clusters: the power below is an upper limit."
-        ] = None
+        ] = []
     least = power.never_matched(n_periodic, study.confidence)
     held = [row.slot_hours for row in rows.values()]
     return StudyPlan(
@@ -142,6 +142,8 @@ def study_plan(
         detectable=power.detectable(n_periodic, n_dynamic, study.confidence, POWER),
         never_matched=least._asdict(),
         confirm_sd=power.confirm_sd(study.confirm.seeds, study.margin, study.confidence, POWER),
-        warnings=tuple(warnings),
+        warnings=tuple(
+            f"{', '.join(spaces)}: {line}" if spaces else line for line, spaces in warnings.items()
+        ),
         folder=str(folder),
     )

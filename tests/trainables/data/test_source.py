@@ -199,8 +199,8 @@ def test_describe_shows_totals_of_many_classes(tmp_path: Path) -> None:
         ("absent", "No file or folder .*absent; give synthetic, or the path"),
         ("empty", "none of the layouts .* was recognised; found no files"),
         ("text.dat", "neither a folder, a zip, a tar nor a CSV"),
-        ("odd.csv", "none of the layouts .* was recognised; found 1 files: odd.csv"),
-        ("holds-zip", "found 1 files: set.zip"),
+        ("odd.csv", "none of the layouts .* was recognised; found 1 file: odd.csv"),
+        ("holds-zip", "found 1 file: set.zip"),
     ],
 )
 def test_a_source_that_cannot_be_understood_is_told(

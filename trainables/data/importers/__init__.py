@@ -53,6 +53,8 @@ def recognised(files: Files, format: str) -> str:
         if format == "auto"
         else f"{format} ({IMPORTERS[format].MARKERS}) was not"
     )
+    simplest = " The simplest is train/CLASS/image.png." if format == "auto" else ""
     raise UserError(
         f"{printable(files.path)} cannot be understood: {looked} recognised; found {files.shown()}."
+        f"{simplest}"
     )

@@ -196,5 +196,5 @@ def test_a_pickle_in_an_annotation_is_not_run(
 def test_tables_without_images_say_what_is_missing(tmp_path: Path) -> None:
     files = first_form(*annotated())
     (tmp_path / "training.csv").write_bytes(files["Manually_Annotated_file_lists/training.csv"])
-    with pytest.raises(UserError, match=r"no Manually_Annotated_Images/ in 1 files: training.csv"):
+    with pytest.raises(UserError, match=r"no Manually_Annotated_Images/ in 1 file: training.csv"):
         packed(tmp_path / "training.csv")
