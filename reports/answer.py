@@ -121,18 +121,16 @@ def compare(
     )
     savings = _savings(arms, in_trials, chosen, confidence, seed)
     won = beats(arms["periodic"], arms["dynamic"], confidence, seed)
-    bounds = any(one.stopped for one in told.values())
+    bounds = _bounds(shares) if any(one.stopped for one in told.values()) else None
     return Answer(
         target=Target(value=y, source=chosen.source),
         arms=both,
         savings=savings,
         random_periodic_beats_default=Beats(**won._asdict()),
         equivalence=_equivalence(confirmed),
-        stopped_bounds=_bounds(shares) if bounds else None,
+        stopped_bounds=bounds,
         hidden_knob=_hidden_knob(arms, shares),
-        claim=claim(
-            both, savings, chosen, confirmed, periodic, dynamic, confidence, bounded=bounds
-        ),
+        claim=claim(both, savings, chosen, confirmed, periodic, dynamic, confidence, bounds),
         warnings=all_warnings(
             trials, arms, both, in_trials, chosen, confirmed, margin, confidence, seed
         ),

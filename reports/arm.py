@@ -7,6 +7,7 @@ early, and had not matched by then, might have matched: it counts as neither.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ class Arm:
     """Stopped early: the final score is at least `scores`."""
     clusters: Ints
     """Index of the trial's seed among the arm's seeds, from 0."""
+    chosen: bool
+    """Whether a search may have chosen, or ended, trials by what others scored."""
 
     @property
     def n(self) -> int:
@@ -84,7 +87,8 @@ class Arm:
 def arm_of(trials: Trials, space: str) -> Arm:
     """Return the ended trials of a space: its census or, where there is none, its searches.
 
-    A census draws configurations independently and stops nothing; a search does not.
+    A census draws configurations independently and stops nothing. A search does not, unless its
+    space leaves nothing to choose, all of its trials went to their end, and no two share a seed.
     """
     ended = trials.where(space=space, states=END_STATES)
     census = ended.where(stage="census")
@@ -98,12 +102,32 @@ def arm_of(trials: Trials, space: str) -> Arm:
         failed=failed,
         cut=np.array([state in CUT_SHORT for state in chosen.state], dtype=np.bool_),
         clusters=_numbered(chosen.seed),
+        chosen=not len(census) and not _chose_nothing(trials, space),
     )
 
 
 def same_seeds(one: Arm, other: Arm) -> bool:
     """Return whether two arms used exactly the same seeds, so that these are resampled together."""
     return set(one.trials.seed) == set(other.trials.seed)
+
+
+def _chose_nothing(trials: Trials, space: str) -> bool:
+    """Return whether a space's search trials are what a census of it would have been.
+
+    A table that gives no trial's knobs may have left them out, so that nothing is known.
+    """
+    search = trials.where(space=space, stage="search")
+    telling = {source for source, knobs in zip(trials.source, trials.knobs, strict=True) if knobs}
+    told = zip(search.definition, search.source, strict=True)
+    return (
+        all(
+            source in telling if definition is None else not json.loads(definition)[1]
+            for definition, source in told
+        )
+        and not any(search.knobs)
+        and set(search.state) <= {"completed", *FAILED_STATES}
+        and len(set(search.seed)) == len(search)
+    )
 
 
 def _numbered(seeds: Sequence[int]) -> Ints:

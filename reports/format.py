@@ -15,6 +15,8 @@ from reports.markup import latex, latex_table, markdown, markdown_table
 from reports.words import limits_text, number, percent
 
 WIDTH = 80
+BESIDE = "To be said beside it"
+"""Heading of the warnings."""
 FORMATS = ("table", "json", "markdown", "latex")
 
 
@@ -172,7 +174,7 @@ def _text(answer: Answer, parts: Sequence[Section]) -> str:
         for note in part.notes:
             lines += textwrap.wrap(note, WIDTH, initial_indent="  ", subsequent_indent="      ")
     if answer.warnings:
-        lines += ["", "To be said beside it"]
+        lines += ["", BESIDE]
         for warning in answer.warnings:
             lines += textwrap.wrap(warning, WIDTH, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines) + "\n"
@@ -186,7 +188,12 @@ def _markdown(answer: Answer, parts: Sequence[Section]) -> str:
         if part.notes:
             lines += ["", *(markdown(note) + "  " for note in part.notes)]
     if answer.warnings:
-        lines += ["", *(f"- {markdown(warning)}" for warning in answer.warnings)]
+        lines += [
+            "",
+            f"### {BESIDE}",
+            "",
+            *(f"- {markdown(warning)}" for warning in answer.warnings),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -199,7 +206,7 @@ def _latex(answer: Answer, parts: Sequence[Section]) -> str:
         lines += [rf"\par {latex(note)}" for note in part.notes]
         lines.append(r"\end{table}")
     if answer.warnings:
-        lines += ["", r"\begin{itemize}"]
+        lines += ["", rf"\paragraph{{{BESIDE}}}", r"\begin{itemize}"]
         lines += [rf"\item {latex(warning)}" for warning in answer.warnings]
         lines.append(r"\end{itemize}")
     return "\n".join(lines) + "\n"

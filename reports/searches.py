@@ -99,6 +99,10 @@ def survival(searches: Sequence[Search], confidence: float = 0.95) -> Step:
     return Step(*(tuple(map(float, column)) for column in columns))
 
 
+LEAST_FOR_TEST = 5
+"""Searches a side below which a log-rank test, which rests on many, is not told."""
+
+
 def summary(
     searches: Sequence[Search], horizon: float | None = None, confidence: float = 0.95
 ) -> Searches:

@@ -6,7 +6,9 @@ sentence says what is missing.
 
 from __future__ import annotations
 
-from reports.contract import Arms, Saving, Savings
+import math
+
+from reports.contract import Arms, Saving, Savings, StoppedBounds
 from reports.equivalence import Confirmation, is_significant
 from reports.target import Chosen
 from reports.words import limits_text, number, percent
@@ -26,8 +28,7 @@ def claim(
     periodic: str,
     dynamic: str,
     confidence: float,
-    *,
-    bounded: bool,
+    bounds: StoppedBounds | None = None,
 ) -> str:
     """Return the sentence.
 
@@ -35,8 +36,8 @@ def claim(
     ----------
     periodic, dynamic : str
         Names of the spaces.
-    bounded : bool
-        Whether trials were stopped before they matched, so that only bounds are known.
+    bounds : StoppedBounds, optional
+        Both ends, where trials were stopped before they matched.
     """
     for space, arm in ((periodic, arms.periodic), (dynamic, arms.dynamic)):
         if arm.trials == 0:
@@ -53,9 +54,7 @@ def claim(
     )
     if chosen.own_median and arms.dynamic.hit_probability.estimate == 0.5:
         counts += f", of which {dynamic}'s share is 1/2 by definition, at its own median"
-    if bounded:
-        counts += f", {arms.periodic.stopped + arms.dynamic.stopped} were stopped before they could"
-    if arms.periodic.hits == arms.dynamic.hits == 0 and not bounded:
+    if arms.periodic.hits == arms.dynamic.hits == 0 and bounds is None:
         return (
             "Nothing can be said about savings: neither"
             f" {periodic} ({plural(arms.periodic.trials, 'trial')}) nor"
@@ -63,26 +62,36 @@ def claim(
         )
     saving = savings.trials
     limits = f"{percent(confidence)} interval {limits_text(saving.low, saving.high)}"
-    need = f"{periodic} {_times(saving, bounded)} as many trials as {dynamic} to reach {goal}"
+    need = f"{periodic} {_times(saving)} as many trials as {dynamic} to reach {goal}"
+    known, first, why = saving.ratio is not None, "", ""
+    if bounds is not None:
+        ends = _ends(saving, arms, bounds)
+        known = ends[0] < math.inf and ends != (0.0, math.inf)
+        counts = _counts(arms, chosen, periodic, dynamic)
+        if known:
+            first = f"{_because(arms, periodic, dynamic)}, all that the trials tell is that "
+            need = f"{periodic} needs {_between(*ends, dynamic)} to reach {goal}"
+        else:
+            why = f", also {_because(arms, periodic, dynamic)}"
     data = f"({limits}; {counts})"
     if saving.low > 1:
         missing = _missing(confirmed, periodic, dynamic, confidence)
         if missing is None:
             assert confirmed.result is not None
             return (
-                f"{dynamic} saves tuning: {need} {data}, and on test {dynamic} is"
+                f"{dynamic} saves tuning: {first}{need} {data}, and on test {dynamic} is"
                 f" not worse by {number(confirmed.result.margin or 0)} or more"
                 f" (p = {number(confirmed.result.non_inferior_p or 0)}){_size(arms)}."
             )
-        return f"{need} {data}, but no saving is claimed: {missing}."
+        return f"{first[:1].upper()}{first[1:]}{need} {data}, but no saving is claimed: {missing}."
     if saving.high is not None and saving.high < 1:
-        return f"{dynamic} costs more tuning: {need} {data}."
-    if saving.ratio is None:
+        return f"{dynamic} costs more tuning: {first}{need} {data}."
+    if not known:
         return (
             f"No saving is shown: how many times as many trials {periodic} needs as {dynamic} to"
-            f" reach {goal} is not known well enough {data}."
+            f" reach {goal} is not known well enough{why} {data}."
         )
-    return f"No saving is shown: {need}, but 1 is in the interval {data}."
+    return f"No saving is shown: {first}{need}, but 1 is in the interval {data}."
 
 
 def _size(arms: Arms) -> str:
@@ -90,13 +99,59 @@ def _size(arms: Arms) -> str:
     return "" if enough else "; so few trials show gross savings only"
 
 
-def _times(saving: Saving, bounded: bool) -> str:
-    if saving.ratio is not None and not bounded:
+def _times(saving: Saving) -> str:
+    if saving.ratio is not None:
         return f"needs {number(saving.ratio)} times"
-    least = saving.low if saving.ratio is None else saving.ratio
-    if least < 1:  # "at least 0.6 times as many" would sound as if it were many
-        return f"may need only {number(least)} times"
-    return f"needs at least {number(least)} times"
+    return f"needs at least {number(saving.low)} times"
+
+
+def _ends(saving: Saving, arms: Arms, bounds: StoppedBounds) -> tuple[float, float]:
+    """Return the ratio if the stopped trials favoured dynamic least, and if they favoured it most.
+
+    At its own median dynamic's share is a half, whatever share of its trials was seen to match.
+    """
+    told = arms.dynamic.hit_probability.estimate or 0.0
+    if saving.ratio is None:  # none of periodic's trials matched, and none was stopped
+        return (math.inf if told else 0.0), math.inf
+    most, least = bounds.hit_probability.dynamic.most or 0.0, bounds.hit_probability.periodic.least
+    share = max(told, most) if arms.dynamic.stopped else told
+    return saving.ratio, max(saving.ratio, share / least) if least else math.inf
+
+
+def _between(low: float, high: float, dynamic: str) -> str:
+    than = f"as many trials as {dynamic}"
+    if number(low) == number(high):
+        return f"{number(low)} times {than}"
+    if low == 0:
+        return f"at most {number(high)} times {than}"
+    if high < math.inf:
+        return f"between {number(low)} and {number(high)} times {than}"
+    if low < 1:  # "at least 0.6 times as many" would sound as if it were many
+        return f"{number(low)} times {than}, or any number more,"
+    return f"at least {number(low)} times {than}"
+
+
+def _because(arms: Arms, periodic: str, dynamic: str) -> str:
+    sides = ((periodic, arms.periodic), (dynamic, arms.dynamic))
+    stopped = " and ".join(
+        f"{arm.stopped} of {plural(arm.trials, 'trial')} of {space}"
+        for space, arm in sides
+        if arm.stopped
+    )
+    one = arms.periodic.stopped + arms.dynamic.stopped == 1
+    were = "was stopped before it" if one else "were stopped before they"
+    return f"because {stopped} {were} could match"
+
+
+def _counts(arms: Arms, chosen: Chosen, periodic: str, dynamic: str) -> str:
+    """Return what was seen to match, where trials were stopped."""
+    matched = " and ".join(
+        f"{arm.hits} of {plural(arm.trials, 'trial')} of {space}"
+        for space, arm in ((periodic, arms.periodic), (dynamic, arms.dynamic))
+    )
+    half = chosen.own_median and arms.dynamic.hit_probability.estimate == 0.5
+    own = f"; {dynamic}'s share is 1/2 by definition, at its own median" if half else ""
+    return f"{matched} matched{own}"
 
 
 def _missing(confirmed: Confirmation, periodic: str, dynamic: str, confidence: float) -> str | None:

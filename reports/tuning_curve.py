@@ -52,7 +52,7 @@ def why_no_band(arm: Arm) -> str | None:
     """Return why an arm's trials are no independent draws, or None if they are."""
     if arm.n == 0:
         return "there are no trials"
-    if set(arm.trials.stage) != {"census"}:
+    if arm.chosen:
         return "a search's trials depend on one another"
     if arm.clustered:
         return "several trials share a seed"

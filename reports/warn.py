@@ -97,7 +97,7 @@ def _rows(trials: Trials, arm: Arm) -> list[str]:
     if waiting:
         verb = "has" if waiting == 1 else "have"
         found.append(f"{plural(waiting, 'trial')} of {arm.space} {verb} not ended: left out.")
-    if "search" in arm.trials.stage:
+    if arm.chosen:
         found.append(
             f"The trials of {arm.space} are a search's, not independent random draws (a census):"
             " its intervals are approximate."

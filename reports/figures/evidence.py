@@ -20,7 +20,7 @@ from reports.figures.chart import (
     whole_axis,
 )
 from reports.figures.theme import ARMS, Style
-from reports.searches import Searches, Step
+from reports.searches import LEAST_FOR_TEST, Searches, Step
 from reports.selection import SelectedTest
 from reports.sensitivity import Importance
 from reports.sentence import limits_text, number
@@ -149,7 +149,7 @@ def draw_selected_test(found: Sequence[tuple[str, str, SelectedTest]], confidenc
     log = most > 20
     x = alt.X(
         "trials:Q",
-        title="random trials" + (" (log scale)" if log else ""),
+        title="trials" + (" (log scale)" if log else ""),
         scale=alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False, nice=False),
         axis=log_axis(1, most) if log else whole_axis(1, most),
     )
@@ -208,7 +208,7 @@ def draw_survival(
     found : sequence of (str, str, Step, Searches)
         Space, kind of arm, curve, summary.
     p : float or None
-        Of the log-rank test between the first two.
+        Of the log-rank test between the first two; told from `LEAST_FOR_TEST` searches a side on.
     target : float
     """
     import altair as alt
@@ -241,7 +241,8 @@ def draw_survival(
         f" {'not reached' if one.median is None else f'{number(one.median)} epochs'}"
         for label, _, _, one in found
     )
-    test = "" if p is None else f" Log-rank p = {number(p)}."
+    few = p is not None and min(one.searches for *_, one in found) < LEAST_FOR_TEST
+    test = "" if p is None or few else f" Log-rank p = {number(p)}."
     columns = (
         Column("space", "space"),
         Column("epochs", "epochs spent"),
@@ -255,7 +256,10 @@ def draw_survival(
         f"{told}.{test}",
         (chart,),
         Table(columns, tuple(tuple(row.values()) for row in rows)),
-        ("The unit is a whole search; searches that never matched are censored at their end.",),
+        (
+            "The unit is a whole search; searches that never matched are censored at their end.",
+            *([f"No log-rank p is given below {LEAST_FOR_TEST} searches a side."] if few else []),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ Around it lies the spread over all trials of the arm that reached the epoch.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,13 +97,7 @@ def draw_learning(curves: LearningCurves) -> Figure:
         halves = " (above: {}, below: {})".format(*injecting) if len(injecting) == 2 else ""
         message += f" Shaded: epochs in which the {' and the '.join(injecting)} trial of the line"
         message += f" injected{halves}; the darker, the larger the share of units and steps."
-    notes = []
-    if any(point.f1_low is not None for point in curves.points):
-        notes.append(
-            "Band and thin line: 10 % to 90 % and median of the arm's trials that reached the"
-            " epoch. Trials that were stopped early are missing from later epochs, so that the band"
-            " there shows survivors."
-        )
+    notes = _spread_notes(curves)
     if curves.last_epoch > len({point.epoch for point in curves.points}):
         notes.append(f"Thinned: {len({point.epoch for point in curves.points})} of"
                      f" {curves.last_epoch} epochs are drawn.")  # fmt: skip
@@ -137,6 +132,35 @@ def draw_learning(curves: LearningCurves) -> Figure:
 def injecting_arms(curves: LearningCurves) -> list[str]:
     """Return the arms whose best trial injected in some epoch."""
     return [arm for arm in curves.arms if any(p.arm == arm and p.injected for p in curves.points)]
+
+
+def banded_arms(curves: LearningCurves) -> list[str]:
+    """Return the arms with a band: at two neighbouring epochs at least, or there is no area."""
+    found = []
+    for arm in curves.arms:
+        spread = [point.f1_low is not None for point in curves.points if point.arm == arm]
+        if any(one and other for one, other in itertools.pairwise(spread)):
+            found.append(arm)
+    return found
+
+
+def _spread_notes(curves: LearningCurves) -> list[str]:
+    """Describe the bands that are drawn."""
+    banded = banded_arms(curves)
+    if not banded:
+        return []
+    none = [arm for arm in curves.arms if arm not in banded]
+    fewer = f" (none for {' and '.join(none)}: fewer than {LEAST_FOR_SPREAD})" if none else ""
+    note = "Band and thin line: 10 % to 90 % and median of the arm's trials that reached the epoch"
+    counts = [{p.trials for p in curves.points if p.arm == arm} for arm in banded]
+    if any(len(of_arm) > 1 for of_arm in counts):
+        survivors = (
+            " Trials that were stopped early are missing from later epochs, so that the band there"
+            " shows survivors."
+        )
+    else:
+        survivors = ""
+    return [f"{note}{fewer}.{survivors}"]
 
 
 def _panel(curves: LearningCurves, field: str, title: str) -> Any:
@@ -179,7 +203,7 @@ def _panel(curves: LearningCurves, field: str, title: str) -> Any:
                 ),
             )
         )
-    if any(row["low"] is not None for row in rows):
+    if banded_arms(curves):
         layers += [
             base.mark_area(opacity=0.18).encode(
                 x=x, y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=look.color

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from search_spaces.model import validated
 from search_spaces.space import Space
+from tuner.cli.formatting import duration
 from tuner.devices import all_kinds, by_device, named
 from tuner.record import Record
 from tuner.record_rows import EventRow, RungRow, RunRow, TrialRow
@@ -23,6 +24,8 @@ from tuner.spec import RunSpec
 from tuner.table import default_stage
 
 Floats = NDArray[np.float64]
+SHORT_S = 360.0
+"""Below this many slot-seconds, hours are no reading matter: 36 s, not 0.01 h."""
 MOST_POINTS = 300
 """Epochs of one drawn line; longer trainings are thinned to about so many."""
 
@@ -81,6 +84,8 @@ class Run(NamedTuple):
     def told_hours(self, seconds: Callable[[TrialRow], float]) -> str:
         """Return slot-seconds of its trials in hours, by device where these are of several kinds.
 
+        Below a tenth of an hour they are told in minutes or seconds.
+
         Parameters
         ----------
         seconds : callable
@@ -88,9 +93,16 @@ class Run(NamedTuple):
         """
         rows = [trial.row for trial in self.trials]
         if len(self.devices) <= 1:
-            return f"{sum(map(seconds, rows)) / 3600:.4g} {self.slot_unit}"
+            total = sum(map(seconds, rows))
+            if 0 < total < SHORT_S:
+                return f"{duration(total)} of {'GPU' if self.gpu else 'CPU slot'} time"
+            return f"{total / 3600:.4g} {self.slot_unit}"
         held = by_device((named(row.device, self.row.host), seconds(row)) for row in rows)
-        return ", ".join(f"{one / 3600:.4g} h on {device}" for device, one in held.items() if one)
+        return ", ".join(
+            f"{duration(one) if one < SHORT_S else f'{one / 3600:.4g} h'} on {device}"
+            for device, one in held.items()
+            if one
+        )
 
     @property
     def gpu(self) -> bool:

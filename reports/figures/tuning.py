@@ -24,6 +24,7 @@ from reports.figures.theme import ARMS
 from reports.sentence import number
 from reports.tuning_curve import tuning_curve, why_no_band
 from reports.words import percent
+from tuner.cli.formatting import plural
 
 MOST_TRIALS_DRAWN = 80
 """Points along a tuning curve."""
@@ -43,6 +44,16 @@ class CurvePoint(NamedTuple):
     high: float | None
 
 
+class Stopped(NamedTuple):
+    """Trials of an arm that were stopped before they could match."""
+
+    num_stopped: int
+    num_trials: int
+    """All of the arm."""
+    bound: str
+    """What the answer gives: the fewest trials to match of periodic, the most of dynamic."""
+
+
 class TuningCurves(NamedTuple):
     """The curves of the arms of a comparison."""
 
@@ -52,8 +63,12 @@ class TuningCurves(NamedTuple):
     points: tuple[CurvePoint, ...]
     target: float | None
     to_match: tuple[float | None, ...]
-    """Per arm: median trials to match the target."""
+    """Per arm: median trials to match the target; where some were stopped only a bound of them."""
     why_no_band: tuple[str | None, ...]
+    stopped: tuple[Stopped | None, ...]
+    """Per arm: what makes its trials to match a bound."""
+    random: bool
+    """Whether all trials are independent random draws."""
 
 
 def tuning_curves(
@@ -71,8 +86,8 @@ def tuning_curves(
     """
     points, kept = [], []
     mixed = len({device for arm, _ in sides for device in arm.devices}) > 1
-    matches = (answer.arms.periodic, answer.arms.dynamic)
-    for (arm, kind), told in zip(sides, matches, strict=True):
+    matches = ((answer.arms.periodic, "at least"), (answer.arms.dynamic, "at most"))
+    for (arm, kind), (told, bound) in zip(sides, matches, strict=True):
         if arm.n == 0:
             continue
         reason = why_no_band(arm)
@@ -91,31 +106,40 @@ def tuning_curves(
                     None if reason else high,
                 )
             )
-        kept.append((arm.space, kind, told.trials_to_match.median.estimate, reason))
+        stopped = Stopped(told.stopped, told.trials, bound) if told.stopped else None
+        kept.append((arm.space, kind, told.trials_to_match.median.estimate, reason, stopped))
     if not kept:
         return None
-    labels, kinds, to_match, reasons = zip(*kept, strict=True)
-    return TuningCurves(labels, kinds, tuple(points), answer.target.value, to_match, reasons)
+    labels, kinds, to_match, reasons, stops = zip(*kept, strict=True)
+    random = not any(arm.chosen for arm, _ in sides)
+    return TuningCurves(
+        labels, kinds, tuple(points), answer.target.value, to_match, reasons, stops, random
+    )
 
 
 def draw_tuning(found: TuningCurves, slot_unit: str, confidence: float) -> Figure:
     """Draw the curves against trials, and against slot-hours where these are known."""
-    told = []
-    for label, trials in zip(found.labels, found.to_match, strict=True):
-        told.append(
-            f"{label} does not reach it in its trials"
-            if trials is None
-            else f"{label} needs {number(max(1.0, trials))} trial{'' if trials <= 1 else 's'}"
-        )
+    told = " and ".join(_needed(found, index) for index in range(len(found.labels)))
     goal = "" if found.target is None else (
-        f" To reach {number(found.target)} (dotted) with probability ½, {' and '.join(told)}."
+        f" To reach {number(found.target)} (dotted) with probability ½, {told}."
     )  # fmt: skip
-    notes = [
+    notes = []
+    if any(point.low is not None for point in found.points):
+        limits = f"simultaneous {percent(confidence)} limits"
+        notes.append(f"Bands are {limits}, cut where they leave the plot.")
+    if marks(found, "trials"):
+        none = [label for label, one in zip(found.labels, found.stopped, strict=True) if one]
+        but = f", but for {' and '.join(none)}, of which only a bound is known" if none else ""
+        notes.append(f"Crosses: trials to match{but}.")
+    notes.append("Costs are stand-alone: mean cost of a trial × trials.")
+    notes += [
         f"{label} has no band: {reason}."
         for label, reason in zip(found.labels, found.why_no_band, strict=True)
         if reason
     ]
-    axes = [("trials", "random trials")]
+    random = "random " if found.random else ""
+    trials = "random trials" if found.random else "trials taken at random from those of each arm"
+    axes = [("trials", f"{random}trials")]
     if all(point.slot_hours for point in found.points):
         axes.append(("slot_hours", f"expected {slot_unit}"))
     elif all(point.epochs for point in found.points):
@@ -131,16 +155,11 @@ def draw_tuning(found: TuningCurves, slot_unit: str, confidence: float) -> Figur
     )
     return Figure(
         "tuning-curves",
-        "Tuning curves: the best of k random trials",
-        f"Median of the best validation macro-F1 among k random trials.{goal}",
+        f"Tuning curves: the best of k {random}trials",
+        f"Median of the best validation macro-F1 among k {trials}.{goal}",
         tuple(_curve_panel(found, *axis) for axis in axes),
         Table(columns, tuple(tuple(point) for point in found.points)),
-        (
-            f"Bands are simultaneous {percent(confidence)} limits, cut where they leave the plot."
-            " Crosses: trials to match.",
-            "Costs are stand-alone: mean cost of a trial × trials.",
-            *notes,
-        ),
+        tuple(notes),
     )
 
 
@@ -184,27 +203,46 @@ def _curve_panel(found: TuningCurves, field: str, title: str) -> Any:
         )
     )
     if found.target is not None:
-        marks = []
-        for label, trials in zip(found.labels, found.to_match, strict=True):
-            first = next(point for point in found.points if point.arm == label)
-            unit = getattr(first, field)
-            last = max(point.trials for point in found.points if point.arm == label)
-            if trials is not None and trials <= last and unit is not None:
-                at = max(trials, 1.0) * unit / first.trials
-                marks.append({"arm": label, "at": at, "score": found.target})
+        crosses = marks(found, field)
         goal = alt.Chart(data([{"target": found.target}]))
         layers.append(
             goal.mark_rule(strokeDash=[1, 3], strokeWidth=2, color="var(--ink)").encode(
                 y=alt.Y("target:Q")
             )
         )
-        if marks:
+        if crosses:
             layers.append(
-                alt.Chart(data(marks))
+                alt.Chart(data(crosses))
                 .mark_point(shape="cross", size=90, filled=True, opacity=1)
                 .encode(x=alt.X("at:Q"), y=alt.Y("score:Q"), color=look.color)
             )
     return alt.layer(*layers).properties(**SIZE)
+
+
+def _needed(found: TuningCurves, index: int) -> str:
+    """Return how many trials an arm needs to match with probability ½; of some only a bound."""
+    label, trials = found.labels[index], found.to_match[index]
+    bound, why = "", ""
+    if stopped := found.stopped[index]:
+        were = "was stopped before it" if stopped.num_stopped == 1 else "were stopped before they"
+        bound = f"{stopped.bound} "
+        why = f" ({stopped.num_stopped} of its {plural(stopped.num_trials, 'trial')} {were} could)"
+    if trials is None:
+        return f"{label} does not reach it in its trials{why}"
+    return f"{label} needs {bound}{number(max(1.0, trials))} trial{'' if trials <= 1 else 's'}{why}"
+
+
+def marks(found: TuningCurves, field: str) -> list[dict[str, Any]]:
+    """Return where the arms match the target, left out where only a bound is known."""
+    crosses = []
+    for label, trials, stopped in zip(found.labels, found.to_match, found.stopped, strict=True):
+        first = next(point for point in found.points if point.arm == label)
+        unit = getattr(first, field)
+        last = max(point.trials for point in found.points if point.arm == label)
+        if trials is not None and not stopped and trials <= last and unit is not None:
+            at = max(trials, 1.0) * unit / first.trials
+            crosses.append({"arm": label, "at": at, "score": found.target})
+    return crosses
 
 
 def _mean_cost(arm: Arm, column: str) -> float | None:

@@ -20,6 +20,8 @@ from tuner.cli.formatting import knob_text, plural
 from tuner.record_schema import FAILED_STATES
 
 SIDES = ("periodic", "dynamic")
+USUAL = {"periodic": "periodic_T", "dynamic": "dynamic_default"}
+"""The space of each side that one begins with."""
 
 
 class Asked(NamedTuple):
@@ -81,11 +83,10 @@ def verdict(runs: Sequence[Run], trials: Trials, asked: Asked) -> Verdict:
     UserError
         If a space that was asked for is not there.
     """
-    chosen = {side: side_space(trials, side, asked) for side in SIDES}
-    missing = [text for _, text in chosen.values() if text]
+    chosen, missing = side_spaces(trials, asked)
     if missing:
         return Verdict(f"{_best(runs, trials)} {' '.join(missing)}", None, "", "", (), (), ())
-    periodic, dynamic = chosen["periodic"][0], chosen["dynamic"][0]
+    periodic, dynamic = chosen["periodic"], chosen["dynamic"]
     answer = compare(
         trials,
         periodic=periodic,
@@ -176,6 +177,21 @@ def _quality(answer: Answer, confidence: float) -> str:
     )
 
 
+def side_spaces(trials: Trials, asked: Asked) -> tuple[dict[str, str], list[str]]:
+    """Return the space of each side, and what is missing: first the sides that have no run.
+
+    Raises
+    ------
+    UserError
+        If a space that was asked for is not there.
+    """
+    found = {side: side_space(trials, side, asked) for side in SIDES}
+    there = {arm.partition("+")[0] for arm in trials.arm}
+    missing = [(side in there, text) for side, (_, text) in found.items() if text]
+    missing.sort(key=lambda one: one[0])
+    return {side: space for side, (space, _) in found.items()}, [text for _, text in missing]
+
+
 def side_space(trials: Trials, side: str, asked: Asked) -> tuple[str, str]:
     """Return the space of a side, or an empty name and what is missing.
 
@@ -205,7 +221,8 @@ def side_space(trials: Trials, side: str, asked: Asked) -> tuple[str, str]:
     if found:
         names = ", ".join(found)
         return "", f"No comparison: choose one {side} space with --{side} ({names})."
-    return "", f"No comparison: there is no run of a {side} space."
+    make = f"make one with: tuner run --space {USUAL[side]}"
+    return "", f"No comparison: there is no run of a {side} space ({make})."
 
 
 def _best(runs: Sequence[Run], trials: Trials) -> str:

@@ -259,7 +259,8 @@ def test_stopped_trials_make_the_headline_a_bound_and_it_says_so():
     assert found.arms.periodic.hit_probability.estimate == 0.55  # favours dynamic least
     assert found.savings.trials.ratio == pytest.approx(0.25 / 0.55)
     assert "both ends of what stopped trials allow" in found.savings.trials.method
-    assert "6 were stopped before they could" in found.claim
+    assert "6 of 20 trials of periodic_T were stopped before they could match" in found.claim
+    assert "needs between 0.4545 and 1 times as many trials" in found.claim
     assert any("between 0.25 and 0.55" in one for one in found.warnings)
     other = answer(hits_and(DYNAMIC, 5, 20, cut=6))
     assert other.arms.dynamic.hit_probability.estimate == 0.25
@@ -329,6 +330,11 @@ def test_what_is_mixed_missing_or_shared_is_said():
     clusters = "\n".join(answer(EDGES["clusters"]).warnings)
     assert "The 12 trials of periodic_T share 3 seeds" in clusters
     assert "not independent random draws" in "\n".join(answer(EDGES["a search"]).warnings)
+    drawn = joined(
+        hits(PERIODIC, 2, 6),
+        hits(DYNAMIC, 2, 4, stage="search", definition='[{"Constant":1.2},{}]'),
+    )
+    assert "not independent random draws" not in "\n".join(answer(drawn).warnings)
 
 
 def test_as_run_cost_is_told_beside_the_stand_alone_cost():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from reports.arm import NEVER, arm_of, same_seeds
 from tests.reports.made_tables import PERIODIC, joined, made
@@ -48,6 +49,40 @@ def test_a_seed_used_twice_makes_a_cluster():
     other = arm_of(made("other", [0.1, 0.2], seed=[5, 7]), "other")
     assert same_seeds(arm, other)
     assert not other.clustered
+
+
+DRAWN = {"definition": '[{"Constant":1.2},{}]', "stage": "search"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        ({}, False),
+        ({"state": ["completed", "crashed", "diverged"]}, False),
+        ({"state": ["completed", "completed", "pruned"]}, True),
+        ({"state": ["completed", "completed", "stopped"]}, True),
+        ({"state": ["completed", "completed", "running"]}, True),
+        ({"seed": [1, 2, 1]}, True),
+        ({"definition": '[{},{"T":{"kind":"int"}}]'}, True),
+        ({"knobs": [{"T": 3}, {"T": 3}, {"T": 4}]}, True),
+        ({"definition": None}, True),
+    ],
+)
+def test_a_search_of_a_space_without_knobs_that_ended_no_trial_has_chosen_nothing(columns, chosen):
+    trials = made("dynamic_default", [0.1, 0.2, 0.3], **DRAWN | columns)
+    assert arm_of(trials, "dynamic_default").chosen == chosen
+    census = made("dynamic_default", [0.1, 0.2, 0.3], **DRAWN | columns | {"stage": "census"})
+    assert not arm_of(census, "dynamic_default").chosen
+
+
+def test_a_table_that_gives_the_knobs_of_others_tells_that_a_space_has_none():
+    search = made("dynamic_default", [0.1, 0.2], stage="search")
+    others = made(PERIODIC, [0.1, 0.2], stage="search", knobs=[{"T": 3}, {"T": 4}])
+    trials = joined(search, others)
+    assert not arm_of(trials, "dynamic_default").chosen
+    assert arm_of(trials, PERIODIC).chosen
+    elsewhere = made(PERIODIC, [0.1], knobs=[{"T": 3}], source="other.csv")
+    assert arm_of(joined(search, elsewhere), "dynamic_default").chosen
 
 
 def test_a_cost_that_is_not_known_for_every_trial_is_not_known():

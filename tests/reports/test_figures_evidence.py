@@ -58,6 +58,18 @@ def test_time_to_target_is_drawn_also_where_the_median_is_not_reached() -> None:
     assert_drawn(figure)
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, False), (4, False), (5, True)])
+def test_a_log_rank_p_is_told_from_five_searches_a_side_on(count: int, told: bool) -> None:
+    sides = [[Search(cost + i, True) for i in range(n)] for cost, n in ((10.0, 5), (50.0, count))]
+    drawn = [
+        (name, arm, survival(side), summary_of(side))
+        for name, arm, side in zip("pd", ("periodic", "dynamic"), sides, strict=True)
+    ]
+    figure = draw_survival(drawn, log_rank(*sides), 0.4)
+    assert ("Log-rank p" in figure.message) == told
+    assert ("No log-rank p is given below 5 searches a side." in figure.notes) != told
+
+
 def test_importance_names_both_evaluators_and_what_was_left_out() -> None:
     found = [
         Importance("fANOVA", {"T": 0.8, "position": 0.2}, 40, 3),

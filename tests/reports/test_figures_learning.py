@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reports.figures.learning import draw_learning, injecting_arms, learning_curves
+from reports.figures.runs import Trial
 from tests.reports.drawing import assert_drawn
 from tests.reports.made_trials import made_curve, made_trial
 
@@ -39,6 +40,23 @@ def test_the_band_is_of_quantiles_and_needs_five_trials() -> None:
     (point,) = learning_curves({"periodic": trials})[0].points
     # numpy's default quantile of 0, 0.1, …, 0.4 at 0.1 lies 0.4 of the way from 0 to 0.1
     assert (point.f1_low, point.f1_median, point.f1_high) == (0.04000000000000001, 0.2, 0.36)
+
+
+def test_a_band_is_described_only_where_one_is_drawn() -> None:
+    def notes(**trials: list[Trial]) -> tuple[str, ...]:
+        (curves,) = learning_curves(trials)
+        return draw_learning(curves).notes
+
+    dynamic = [made_trial(i, made_curve([0.2, 0.3]), arm="dynamic") for i in range(4)]
+    # Five trials share the first epoch alone: a band of one epoch has no area.
+    short = [made_trial(i, made_curve([0.1, 0.2][: 1 + (i < 3)])) for i in range(5)]
+    assert notes(periodic=short, dynamic=dynamic) == ()
+    long = [made_trial(i, made_curve([0.1, 0.2])) for i in range(5)]
+    band = "Band and thin line: 10 % to 90 % and median of the arm's trials that reached the epoch"
+    assert notes(periodic=long, dynamic=dynamic) == (f"{band} (none for dynamic: fewer than 5).",)
+    stopped = [*long, made_trial(5, made_curve([0.1]))]
+    (note,) = notes(periodic=stopped)
+    assert note.startswith(f"{band}. Trials that were stopped early are missing")
 
 
 def test_an_arm_whose_trials_all_failed_has_no_curve() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from reports.figures.runs import best_of, drawn_epochs, median, read_runs
 from tests.reports.made_records import CENSUS, Ending, make_record
-from tests.reports.made_trials import made_curve, made_trial
+from tests.reports.made_trials import made_curve, made_run, made_trial
 from tuner.record import Record
 
 
@@ -82,3 +82,25 @@ def test_a_runs_stage_is_the_studys_or_follows_from_how_it_drew(tmp_path: Path) 
         make_record(tmp_path / "c", trials=1, study=study, **CENSUS),
     ]
     assert [run.stage for run in read_runs(folders)] == ["census", "search", "pilot"]
+
+
+@pytest.mark.parametrize(
+    ("slot_s", "device", "told"),
+    [
+        (18.0, "cpu", "36 s of CPU slot time"),
+        (179.0, "an A100", "5 min 58 s of GPU time"),
+        (180.0, "cpu", "0.1 CPU slot-hours"),
+        (9000.0, "an A100", "5 GPU-hours"),
+        (0.0, "cpu", "0 CPU slot-hours"),
+    ],
+)
+def test_below_a_tenth_of_an_hour_seconds_and_minutes_are_told(
+    slot_s: float, device: str, told: str
+) -> None:
+    run = made_run([made_trial(i, slot_s=slot_s, device=device) for i in range(2)])
+    assert run.told_hours(lambda row: row.slot_s) == told
+
+
+def test_time_on_several_devices_is_told_in_the_unit_of_each() -> None:
+    trials = [made_trial(0, slot_s=8.0, device="A"), made_trial(1, slot_s=7200.0, device="B")]
+    assert made_run(trials).told_hours(lambda row: row.slot_s) == "8.0 s on A, 2 h on B"

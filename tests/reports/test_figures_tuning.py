@@ -6,14 +6,15 @@ import pytest
 
 from reports.answer import compare
 from reports.arm import arm_of
-from reports.figures.tuning import TuningCurves, draw_tuning, tuning_curves
+from reports.figures.tuning import TuningCurves, draw_tuning, marks, tuning_curves
+from reports.table import Trials
 from tests.reports.drawing import assert_drawn
 from tests.reports.made_tables import DYNAMIC, PERIODIC, joined, made
 
 
-def curves(stage: str = "census", **columns: object) -> TuningCurves:
-    """Return the curves of ten periodic and four dynamic trials."""
-    trials = joined(
+def curves(trials: Trials | None = None, stage: str = "census", **columns: object) -> TuningCurves:
+    """Return the curves of these trials, or of ten periodic and four dynamic ones."""
+    trials = trials or joined(
         made(PERIODIC, [0.1 * i for i in range(10)], stage=stage, **columns),
         made(DYNAMIC, [0.6, 0.7, 0.8, 0.9], stage=stage, **columns),
     )
@@ -47,6 +48,50 @@ def test_independent_trials_have_a_band_and_a_search_says_why_it_has_none() -> N
     figure = draw_tuning(search, "GPU-hours", 0.95)
     assert any("depend on one another" in note for note in figure.notes)
     assert_drawn(figure)
+
+
+def test_where_trials_were_stopped_their_number_is_told_as_a_bound_and_has_no_cross() -> None:
+    """One of 8 matched and 4 more might have: ln ½ / ln(1 − 5/8) = 0.71, of which 1 is run."""
+    states = ["completed"] * 4 + ["pruned"] * 4
+    found = curves(
+        joined(
+            made(PERIODIC, [0.8] + [0.4] * 7, stage="search", state=states),
+            made(DYNAMIC, [0.6, 0.7, 0.8, 0.9]),
+        )
+    )
+    figure = draw_tuning(found, "GPU-hours", 0.95)
+    assert (
+        "periodic_T needs at least 1 trial (4 of its 8 trials were stopped before they could)"
+        " and dynamic_default needs 1 trial."
+    ) in figure.message
+    assert [mark["arm"] for mark in marks(found, "trials")] == [DYNAMIC]
+    assert "Crosses: trials to match, but for periodic_T, of which only a bound is known." in (
+        figure.notes
+    )
+    assert_drawn(figure)
+    states = ["completed", "completed", "completed", "pruned"]
+    found = curves(
+        joined(made(PERIODIC, [0.4] * 4), made(DYNAMIC, [0.8, 0.8, 0.7, 0.7], state=states))
+    )
+    figure = draw_tuning(found, "GPU-hours", 0.95)
+    assert (
+        "dynamic_default needs at most 1 trial (1 of its 4 trials was stopped before it could)"
+        in (figure.message)
+    )
+    assert not any(note.startswith("Crosses") for note in figure.notes)
+
+
+def test_only_what_is_drawn_is_described_and_only_a_census_is_called_random() -> None:
+    census = draw_tuning(curves(), "GPU-hours", 0.95)
+    assert census.title == "Tuning curves: the best of k random trials"
+    assert census.notes[:2] == (
+        "Bands are simultaneous 95 % limits, cut where they leave the plot.",
+        "Crosses: trials to match.",
+    )
+    search = draw_tuning(curves(stage="search"), "GPU-hours", 0.95)
+    assert search.title == "Tuning curves: the best of k trials"
+    assert "among k trials taken at random from those of each arm" in search.message
+    assert not any(note.startswith("Bands") for note in search.notes)
 
 
 def test_without_known_costs_there_is_one_panel() -> None:

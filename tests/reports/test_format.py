@@ -64,6 +64,17 @@ def test_names_cannot_break_out_of_markdown_or_latex():
             assert len(re.findall(r"(?<!\\)\|", line)) in (3, 4, 5)
 
 
+def test_the_warnings_have_a_heading_in_every_form():
+    found = answer(EDGES["a search"])
+    headings = {
+        "table": "\n\nTo be said beside it\n- ",
+        "markdown": "\n\n### To be said beside it\n\n- ",
+        "latex": "\n\\paragraph{To be said beside it}\n\\begin{itemize}\n",
+    }
+    for format, heading in headings.items():
+        assert heading in formatted(found, format)
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles(tmp_path: Path):
     body = formatted(answer(study()), "latex")

@@ -353,7 +353,9 @@ def test_the_format_is_that_of_the_ending(
         (["{}/b", "--target", "0.3", "--target-from", "x"], "not both"),
         (["{}/b", "-o", "{}/no/such/r.html"], "Cannot write"),
         (["{}/b", "-o", "{}/r.pdf"], "would be one PDF"),
-        (["{}/b", "-o", "{}/r.docx"], "A report ends in .html, .md or .tex, but got"),
+        (["{}/b", "-o", "{}/r.docx"], "r.docx: rename it, or name the format with --format."),
+        (["{}/b", "-o", "{}/r.pdf", "--format", "pdf"], "r.pdf: name a folder, such as"),
+        (["{}/b", "-o", "{}/r.PDF", "--format", "pdf"], "r.PDF: name a folder, such as"),
         (["{}/b", "-o", "{}/r.html", "--format", "pdf"], "--format pdf writes no .html"),
         (["{}/b", "-o", "{}/r.md", "--format", "html"], "--format html writes no .md"),
     ],
@@ -364,6 +366,7 @@ def test_mistakes_are_told_in_one_line(study: Path, arguments: list[str], messag
     assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(study.glob("r.*"))
 
 
 def _environment() -> dict[str, str]:

@@ -242,7 +242,7 @@ def test_provenance_tells_what_sharing_saved_and_whether_it_may_have_changed_a_b
         1, made_curve([0.1] * 4), as_run_epochs=1, saved_slot_s=36.0, sharing="shared"
     )
     told = dict(facts(made_run([alone, exact]), 0).items)["Shared epochs"]
-    assert told.startswith("3 taken over from other trials, which saved 0.01 ")
+    assert told.startswith("3 taken over from other trials, which saved 36 s of CPU slot time; ")
     assert told.endswith("; bit for bit")
     other = made_trial(2, made_curve([0.1]), sharing="shared, not bit-reproducible")
     told = dict(facts(made_run([alone, exact, other]), 0).items)["Shared epochs"]

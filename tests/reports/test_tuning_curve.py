@@ -159,6 +159,7 @@ def test_the_band_of_a_small_sample_covers_simultaneously():
     [
         ({}, None),
         ({"stage": "search"}, "depend on one another"),
+        ({"stage": "search", "definition": "[{},{}]"}, None),
         ({"seed": 7}, "share a seed"),
         ({"state": ["pruned", "completed", "completed"]}, "stopped early"),
     ],

@@ -126,7 +126,13 @@ def test_sides_are_named_only_where_several_could_be_meant(ten: Path, tmp_path: 
     alone.write_text("\n".join([*lines[:-4], ""]), encoding="utf-8")
     status, out, err = compare(alone, spaces=[])
     assert (status, out) == (2, "")
-    assert err == "No comparison: there is no run of a dynamic space.\n"
+    without = (
+        "No comparison: there is no run of a dynamic space"
+        " (make one with: tuner run --space dynamic_default).\n"
+    )
+    assert err == without
+    alone.write_text("\n".join([*lines[:-4], more, ""]), encoding="utf-8")
+    assert compare(alone, spaces=[]) == (2, "", without)  # before which periodic space is meant
 
 
 @pytest.mark.parametrize("format", ["markdown", "latex"])

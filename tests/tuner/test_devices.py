@@ -150,7 +150,7 @@ def test_a_report_adds_hours_of_one_kind_only(tmp_path: Path) -> None:
     (alone,) = read_runs([one])
     found = progress([alone])
     assert found is not None and found.steps[-1].slot_hours == 8 / 3600
-    assert dict(facts(alone, 0).items)["Held"] == f"{8 / 3600:.4g} GPU-hours"
+    assert dict(facts(alone, 0).items)["Held"] == "8.0 s of GPU time"
     both = read_runs([one, other])
     found = progress(both)
     assert found is not None
@@ -160,7 +160,7 @@ def test_a_report_adds_hours_of_one_kind_only(tmp_path: Path) -> None:
     assert_drawn(figure)
     assert len(figure.charts) == 1
     assert "Slot-hours are of different devices, and left out." in figure.notes
-    hours = f"{4 / 3600:.4g} h on"
+    hours = "4.0 s on"
     assert dict(facts(both[1], 1).items)["Held"] == f"{hours} {B}, {hours} {A} + {B}"
     held = [row[5] for row in overview(both).rows]
     assert held[1] == f"{hours} {B}, {hours} {A} + {B}"

@@ -31,17 +31,15 @@ def compare_command(names: tuple[str, ...], runs: Path, format_: str, **flags: A
     """
     from reports.answer import compare
     from reports.format import formatted
-    from reports.sections.verdict import SIDES, side_space
     from reports.sections.verdict import opened as with_first_words
+    from reports.sections.verdict import side_spaces
     from reports.study import alarms, opening
 
     found, trials = opened(runs, names)
     wanted = asked(found, trials, runs, **flags)
-    spaces = {}
-    for side in SIDES:
-        spaces[side], missing = side_space(trials, side, wanted)
-        if missing:
-            raise UserError(missing)
+    spaces, missing = side_spaces(trials, wanted)
+    if missing:
+        raise UserError(missing[0])
     answer = compare(
         trials,
         periodic=spaces["periodic"],

@@ -114,14 +114,20 @@ def _format(output: Path | None, format_: str | None) -> str:
         If it does.
     """
     ending = "" if output is None else output.suffix
-    of_ending = ENDINGS.get(ending)
+    of_ending = ENDINGS.get(ending.lower())
+    if output is not None and format_ == of_ending == "pdf":
+        raise UserError(
+            f"--format pdf writes a folder of PDFs, one a figure, but got {output}: name a folder,"
+            f" such as {output.with_suffix('')}."
+        )
     if not ending or (format_ is not None and of_ending in (None, format_)):
         return format_ or "html"
     if format_ is not None:
         raise UserError(f"--format {format_} writes no {ending}, but got {output}; leave one out.")
     if of_ending is None:
         raise UserError(
-            f"A report ends in .html, .md or .tex, but got {output}; --format says otherwise."
+            f"A report ends in .html, .md or .tex, but got {output}: rename it, or name the format"
+            " with --format."
         )
     if of_ending == "pdf":
         raise UserError(
