@@ -21,7 +21,7 @@ from trainables.data.source import describe, prepare
 from tuner import provenance, restore
 from tuner.budget import raised, spent
 from tuner.driver import Driver
-from tuner.folders import new_folder
+from tuner.folders import new_folder, told_twin
 from tuner.nodes import check_nodes
 from tuner.packing import with_packing
 from tuner.ray_session import (
@@ -79,6 +79,9 @@ def start(
     """
     check_sampler(spec.space.resolved(spec.epochs), spec.sampler)
     folder = new_folder(runs, name, spec)
+    twin = told_twin(folder, spec) if name is None else None
+    if twin is not None:
+        notice(twin)
     check_before_start(spec.resources)
     data = prepared(spec.data, cache, notice)
     if fingerprint is not None:

@@ -69,12 +69,24 @@ def new_folder(runs: Path, name: str | None, spec: RunSpec) -> Path:
                 " or choose another --name."
             )
         return folder
-    base = f"{spec.space.name}-{spec.digest[:8]}"
-    folder, count = runs / base, 1
+    first = runs / _own_name(spec)
+    folder, count = first, 1
     while folder.exists():
         count += 1
-        folder = runs / f"{base}-{count}"
+        folder = runs / f"{first.name}-{count}"
     return folder
+
+
+def told_twin(folder: Path, spec: RunSpec) -> str | None:
+    """Return a note on the run of the same specification, if that took a new run's own name."""
+    first = _own_name(spec)
+    if folder.name == first or not (folder.parent / first / FILE).exists():
+        return None
+    return f"Note: run {first} has the same specification; `tuner show {first}` tells of it."
+
+
+def _own_name(spec: RunSpec) -> str:
+    return f"{spec.space.name}-{spec.digest[:8]}"
 
 
 def clear_unbegun(folder: Path) -> None:

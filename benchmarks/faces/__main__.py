@@ -41,6 +41,8 @@ def main() -> int:
     for page in changed:
         page.write_text(made[page], encoding="utf-8")
         click.echo(f"Wrote {page}.", err=True)
+    if not changed:
+        click.echo("The pages are as the tables say.", err=True)
     return 0
 
 

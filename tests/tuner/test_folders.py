@@ -9,13 +9,18 @@ import pytest
 
 from search_spaces.model import UserError
 from tests.tuner.simulation import spec
-from tuner.folders import new_folder
+from tuner.folders import new_folder, told_twin
 
 
 def test_a_run_without_a_name_gets_the_next_free_one(tmp_path: Path) -> None:
     first = new_folder(tmp_path, None, spec())
     first.mkdir()
-    assert new_folder(tmp_path, None, spec()) == first.with_name(f"{first.name}-2")
+    second = new_folder(tmp_path, None, spec())
+    assert second == first.with_name(f"{first.name}-2")
+    assert told_twin(first, spec()) is told_twin(second, spec()) is None  # the first is no run yet
+    (first / "record.db").touch()
+    assert told_twin(first, spec()) is None
+    assert f"run {first.name} has the same specification" in str(told_twin(second, spec()))
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "", "-x", "a b", "x" * 101])
