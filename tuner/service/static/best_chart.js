@@ -58,7 +58,7 @@ export class BestChart {
     if (steps.length) context.lineTo(x(trained), y(steps.at(-1)[1]));
     context.stroke();
     const label = steps.length
-      ? `Best validation macro-F1 so far: ${format.score(steps[0][1])} after ${steps[0][0]} epochs, `
+      ? `Best validation macro-F1 so far: ${format.score(steps[0][1])} after ${format.counted(steps[0][0], "epoch")}, `
         + `${format.score(steps.at(-1)[1])} since epoch ${format.number(steps.at(-1)[0])} of ${format.number(trained)}.`
       : "Best validation macro-F1 so far: no epoch yet.";
     if (this.canvas.getAttribute("aria-label") !== label) this.canvas.setAttribute("aria-label", label);

@@ -300,8 +300,8 @@ export class CurveChart {
     const { trained, steps } = this.best();
     const last = steps[steps.length - 1];
     const text = last
-      ? `Validation macro-F1 by epoch: ${format.number(this.data.curves.size)} trials, ${format.number(trained)}`
-        + ` epochs; best ${format.score(last[1])} by trial ${last[2].number}. The trial table and the table of the`
+      ? `Validation macro-F1 by epoch: ${format.counted(this.data.curves.size, "trial")},`
+        + ` ${format.counted(trained, "epoch")}; best ${format.score(last[1])} by trial ${last[2].number}. The trial table and the table of the`
         + " chosen curve below hold the numbers."
       : "Validation macro-F1 by epoch: no epoch yet.";
     if (this.over.getAttribute("aria-label") !== text) this.over.setAttribute("aria-label", text);

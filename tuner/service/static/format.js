@@ -13,6 +13,11 @@ export function number(value, most = 2) {
   return value.toLocaleString("en", { maximumFractionDigits: most });
 }
 
+/** Return a count with its noun. */
+export function counted(count, noun) {
+  return `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** Return hours; short ones with two digits that say something. */
 export function hours(value) {
   return value > 0 && value < 1 ? String(Number(value.toPrecision(2))) : number(value);

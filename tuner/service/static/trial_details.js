@@ -43,7 +43,7 @@ export class TrialDetails {
       ["Seed", String(row.seed)],
       ["Best validation F1", row.score === null ? format.NONE : `${format.score(row.score)} at epoch ${row.best_epoch}`],
       ["Test F1 there", format.score(row.test_score)],
-      ["Cost", `${format.number(row.epochs)} epochs, ${format.number(row.slot_seconds, 1)} slot-seconds`],
+      ["Cost", `${format.counted(row.epochs, "epoch")}, ${format.number(row.slot_seconds, 1)} slot-seconds`],
       ["Trained on", row.device ?? format.NONE],
     ];
     this.facts.replaceChildren(...facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
