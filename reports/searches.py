@@ -19,6 +19,9 @@ from reports.proportions import Interval, exact_interval
 from reports.table import Trials
 from tuner.record_schema import END_STATES, FAILED_STATES
 
+LEAST_FOR_TEST = 5
+"""Searches a side below which a log-rank test, which rests on many, is not told."""
+
 
 class Search(NamedTuple):
     """One search."""
@@ -97,10 +100,6 @@ def survival(searches: Sequence[Search], confidence: float = 0.95) -> Step:
     high = np.nan_to_num(limits.high.probabilities, nan=1.0)
     columns = (found.quantiles, found.probabilities, low, high)
     return Step(*(tuple(map(float, column)) for column in columns))
-
-
-LEAST_FOR_TEST = 5
-"""Searches a side below which a log-rank test, which rests on many, is not told."""
 
 
 def summary(

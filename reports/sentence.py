@@ -11,7 +11,7 @@ import math
 from reports.contract import Arms, Saving, Savings, StoppedBounds
 from reports.equivalence import Confirmation, is_significant
 from reports.target import Chosen
-from reports.words import limits_text, number, percent
+from reports.words import limits_text, number, percent, stopped_before
 from tuner.cli.formatting import plural
 
 __all__ = ["DEFENSIBLE", "claim", "limits_text", "number"]
@@ -48,12 +48,6 @@ def claim(
             f" {dynamic} failed, so that its median is none."
         )
     goal = f"a validation score of {number(chosen.value)}"
-    counts = (
-        f"{arms.periodic.hits} of {arms.periodic.trials} against"
-        f" {arms.dynamic.hits} of {arms.dynamic.trials} trials matched"
-    )
-    if chosen.own_median and arms.dynamic.hit_probability.estimate == 0.5:
-        counts += f", of which {dynamic}'s share is 1/2 by definition, at its own median"
     if arms.periodic.hits == arms.dynamic.hits == 0 and bounds is None:
         return (
             "Nothing can be said about savings: neither"
@@ -63,11 +57,19 @@ def claim(
     saving = savings.trials
     limits = f"{percent(confidence)} interval {limits_text(saving.low, saving.high)}"
     need = f"{periodic} {_times(saving)} as many trials as {dynamic} to reach {goal}"
+    half = chosen.own_median and arms.dynamic.hit_probability.estimate == 0.5
+    own = f"{dynamic}'s share is 1/2 by definition, at its own median" if half else ""
     known, first, why = saving.ratio is not None, "", ""
-    if bounds is not None:
+    if bounds is None:
+        counts = (
+            f"{arms.periodic.hits} of {arms.periodic.trials} against"
+            f" {arms.dynamic.hits} of {arms.dynamic.trials} trials matched"
+            f"{own and f', of which {own}'}"
+        )
+    else:
+        counts = f"{_matched(arms, periodic, dynamic)}{own and f'; {own}'}"
         ends = _ends(saving, arms, bounds)
         known = ends[0] < math.inf and ends != (0.0, math.inf)
-        counts = _counts(arms, chosen, periodic, dynamic)
         if known:
             first = f"{_because(arms, periodic, dynamic)}, all that the trials tell is that "
             need = f"{periodic} needs {_between(*ends, dynamic)} to reach {goal}"
@@ -138,20 +140,17 @@ def _because(arms: Arms, periodic: str, dynamic: str) -> str:
         for space, arm in sides
         if arm.stopped
     )
-    one = arms.periodic.stopped + arms.dynamic.stopped == 1
-    were = "was stopped before it" if one else "were stopped before they"
-    return f"because {stopped} {were} could match"
+    told = stopped_before(arms.periodic.stopped + arms.dynamic.stopped)
+    return f"because {stopped} {told} match"
 
 
-def _counts(arms: Arms, chosen: Chosen, periodic: str, dynamic: str) -> str:
+def _matched(arms: Arms, periodic: str, dynamic: str) -> str:
     """Return what was seen to match, where trials were stopped."""
-    matched = " and ".join(
+    told = " and ".join(
         f"{arm.hits} of {plural(arm.trials, 'trial')} of {space}"
         for space, arm in ((periodic, arms.periodic), (dynamic, arms.dynamic))
     )
-    half = chosen.own_median and arms.dynamic.hit_probability.estimate == 0.5
-    own = f"; {dynamic}'s share is 1/2 by definition, at its own median" if half else ""
-    return f"{matched} matched{own}"
+    return f"{told} matched"
 
 
 def _missing(confirmed: Confirmation, periodic: str, dynamic: str, confidence: float) -> str | None:

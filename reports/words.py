@@ -28,6 +28,15 @@ def limits_text(low: float | None, high: float | None) -> str:
     return " to ".join("∞" if one is None else number(one) for one in (low, high))
 
 
+def stopped_before(count: int) -> str:
+    """Return what became of so many trials whose final score is unknown.
+
+    >>> stopped_before(1), stopped_before(4)
+    ('was stopped before it could', 'were stopped before they could')
+    """
+    return "was stopped before it could" if count == 1 else "were stopped before they could"
+
+
 def percent(share: float) -> str:
     """Return a share below 1 in per cent, with all its digits: "100 %" would be a lie.
 

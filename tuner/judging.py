@@ -69,8 +69,5 @@ def _apart(value: float, cutoff: float | None) -> tuple[str, str | None]:
     """
     if cutoff is None:
         return f"{value:.4f}", None
-    for digits in range(4, 10):
-        told = f"{value:.{digits}f}", f"{cutoff:.{digits}f}"
-        if told[0] != told[1]:
-            return told
-    return f"{value:.4f}", f"{cutoff:.4f}"
+    told = [(f"{value:.{digits}f}", f"{cutoff:.{digits}f}") for digits in range(4, 10)]
+    return next((both for both in told if both[0] != both[1]), told[0])

@@ -331,17 +331,15 @@ def _left_over(spec: RunSpec) -> list[str]:
 
 def _untimed(data: DataConfig) -> str:
     """Say that nobody knows yet when injection begins, and what tells."""
-    chosen = data.model_dump()
-    flags = [
-        f" {flag} {shlex.quote(str(chosen[name]))}"
-        for name, flag in ((path.removeprefix("data."), flag) for path, flag in FLAGS.items())
-        if name in chosen and name not in ("source", "limit")
-        and chosen[name] != DataConfig.model_fields[name].default
-    ]  # fmt: skip
+    words = ["tuner", "data", data.source]
+    for name, field in DataConfig.model_fields.items():
+        flag, value = FLAGS.get(f"data.{name}"), getattr(data, name)
+        if flag is not None and name not in ("source", "limit") and value != field.default:
+            words += [flag, str(value)]
     return (
         "how many images there are is only known once they are packed, so when injection begins is"
         " not known either: all trials are taken to be judged from the first rung on. This packs"
-        f" them: tuner data {shlex.quote(data.source)}{''.join(flags)}"
+        f" them: {shlex.join(words)}"
     )
 
 

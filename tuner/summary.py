@@ -230,12 +230,13 @@ def slot_seconds_per_epoch(
     for folder in reversed(folders):
         try:
             with Record.open(folder) as record:
-                run, totals = record.run(), record.totals()
-                held = record.slot_seconds_by_device()
+                run = record.run()
+                if _what_costs(run.spec) != _what_costs(spec):
+                    continue
+                totals, held = record.totals(), record.slot_seconds_by_device()
         except UserError:
             continue
-        alike = _what_costs(run.spec) == _what_costs(spec)
-        if alike and totals.epochs and len(all_kinds(held)) <= 1:
+        if totals.epochs and len(all_kinds(held)) <= 1:
             cost = totals.slot_s / totals.epochs, run.name
             if run.spec["space"]["name"] == spec["space"]["name"]:
                 return cost

@@ -12,17 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.faces.committed import (
-    CLEAN,
-    CURVES,
-    curves_of,
-    found,
-    injected_epochs,
-)
-from benchmarks.faces.differences import (
-    Ratio,
-    table,
-)
+from benchmarks.faces.committed import CLEAN, CURVES, curves_of, found, injected_epochs
+from benchmarks.faces.differences import Ratio, table
 
 TIE = 1e-6
 """Scores of curves.csv are rounded: one that is less by so much still reaches a target."""
@@ -61,11 +52,11 @@ def clean_chances() -> dict[str, dict[str, Chance]]:
         reached = curves_of(name) >= of.target - TIE
         # hit[i, j]: the chance that trial i would match, had it only as many epochs as trial j
         ways = {
-            SAME: (reached[:, None] & clean[None]).any(2).astype(float),
+            SAME: (reached[:, None] & clean[None]).any(2),
             DRAWN: chance_of_drawn(reached.sum(1).tolist(), clean.sum(1).tolist(), clean.shape[1]),
             LAST: np.array(
-                [[bool(own[len(own) - count :].any()) for count in clean.sum(1)] for own in reached]
-            ).astype(float),
+                [[own[len(own) - count :].any() for count in clean.sum(1)] for own in reached]
+            ),
         }
         chances[name] = {way: _chance(hit, matched) for way, hit in ways.items()}
     return chances

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,6 +150,11 @@ def read_rows(file: Path) -> Rows:
     """Return a CSV file's rows."""
     with file.open(newline="", encoding="utf-8") as read:
         return list(csv.DictReader(read))
+
+
+def having(trials: Trials, test: Callable[[dict[str, Any]], bool]) -> Trials:
+    """Return the trials whose knobs pass a test."""
+    return trials.take(i for i, knobs in enumerate(trials.knobs) if test(knobs))
 
 
 def of_stages(rows: Rows, space: str) -> Rows:

@@ -77,13 +77,18 @@ def cost_ratio(above: Estimate, below: Estimate) -> Ratio | None:
     """
     if above.estimate is None or not below.estimate:
         return None
-    if above.low is None and above.high is None:
+    if without_limits(above):
         ends = above.estimate, above.estimate
     else:
         ends = above.low or 0.0, math.inf if above.high is None else above.high
     low = ends[0] / below.high if below.high else 0.0
     high = ends[1] / below.low if below.low else math.inf
     return Ratio(above.estimate / below.estimate, low, high)
+
+
+def without_limits(cost: Estimate) -> bool:
+    """Return whether an expected cost has no limits: every recorded trial matched."""
+    return cost.low is None and cost.high is None
 
 
 def contrast(

@@ -50,18 +50,13 @@ def basins() -> str:
                 (
                     name, f"{whole.best:.4f}, {whole.source}",
                     f"{whole.within} of {whole.trials}", limits_text(*whole.limits), knob.knob,
-                    share_text(knob), ", ".join(good) or "none",
+                    "–" if knob.share is None else number(knob.share), ", ".join(good) or "none",
                 )
             )  # fmt: skip
     columns = (
         "space", "best", "trials within δ", "interval", "knob", "share of its range", "where",
     )  # fmt: skip
     return table(columns, rows)
-
-
-def share_text(knob: KnobBasin) -> str:
-    """Return the share of a knob's range that is within the basin."""
-    return "–" if knob.share is None else number(knob.share)
 
 
 def importances() -> str:

@@ -11,18 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.faces.committed import (
-    CLEAN,
-    FIRST,
-    found,
-)
-from benchmarks.faces.differences import (
-    CONFIDENCE,
-    Hits,
-    Ratio,
-    table,
-    trials_ratio,
-)
+from benchmarks.faces.committed import CLEAN, FIRST, Found, found, having
+from benchmarks.faces.differences import CONFIDENCE, Hits, Ratio, table, trials_ratio
+from benchmarks.faces.saved import dynamic_hits
 from reports.ablation import Ablated, space_ablation
 from reports.arm import arm_of
 from reports.equivalence import tests_of
@@ -36,12 +27,10 @@ HALVES = (1, 4), (5, 10)
 def matches(study: str = CLEAN) -> str:
     """Return who reaches the target, and who would, had test scores counted.
 
-    The target on test is the median of the pilot's test scores; only the row of periodic on
-    validation is the study's own comparison.
+    Only the row of periodic on validation is the study's own comparison.
     """
     of = found(study)
-    dynamic, target = of.spec.dynamic.space.name, of.target
-    on_test = statistics.median(of.tests(dynamic, "pilot"))
+    dynamic, target, on_test = of.spec.dynamic.space.name, of.target, _target_on_test(of)
     arms = (dynamic, "periodic", "baseline", *(("light_dropout",) if study == CLEAN else ()))
     hits = {
         ("validation", target): {name: of.hits(name, target) for name in arms},
@@ -87,13 +76,16 @@ def targets() -> str:
     return table(columns, rows)
 
 
-def on_test() -> AtTarget:
-    """Return who would match, had test scores counted: at least the median of the pilot's."""
+def on_test() -> Ratio:
+    """Return the ratio, had test scores counted. Written after looking."""
     of = found(CLEAN)
-    dynamic = of.spec.dynamic.space.name
-    target = statistics.median(of.tests(dynamic, "pilot"))
-    hits = {space: of.hits(space, target, test=True) for space in (dynamic, "periodic")}
-    return AtTarget(target, hits, trials_ratio(hits[dynamic], hits["periodic"]))
+    target, sides = _target_on_test(of), (of.spec.dynamic.space.name, "periodic")
+    return trials_ratio(*(of.hits(space, target, test=True) for space in sides))
+
+
+def _target_on_test(of: Found) -> float:
+    """Return the median of the pilot's test scores."""
+    return statistics.median(of.tests(of.spec.dynamic.space.name, "pilot"))
 
 
 def boxes() -> list[Ablated]:
@@ -138,10 +130,9 @@ def within(low: int, high: int) -> tuple[Hits, Ratio]:
     """Return how many periodic trials with such T match, and the ratio. Written after looking."""
     of = found(CLEAN)
     periodic = arm_of(of.trials.where(stage="census"), "periodic")
-    inside = [i for i, knobs in enumerate(periodic.trials.knobs) if low <= knobs["T"] <= high]
-    own = int(arm_of(periodic.trials.take(inside), "periodic").hits(of.target).sum())
-    hits = own, len(inside)
-    return hits, trials_ratio(of.hits(of.spec.dynamic.space.name, of.target), hits)
+    inside = having(periodic.trials, lambda knobs: low <= knobs["T"] <= high)
+    hits = int(arm_of(inside, "periodic").hits(of.target).sum()), len(inside)
+    return hits, trials_ratio(dynamic_hits(of), hits)
 
 
 def box_ratio(box: Ablated) -> Ratio:
@@ -149,7 +140,7 @@ def box_ratio(box: Ablated) -> Ratio:
     return Ratio(box.ratio, *box.ratio_limits)
 
 
-def _matches(hits: dict[tuple[str, float], dict[str, tuple[int, int]]], dynamic: str) -> str:
+def _matches(hits: dict[tuple[str, float], dict[str, Hits]], dynamic: str) -> str:
     rows = []
     for (counted, target), arms in hits.items():
         for name, own in arms.items():

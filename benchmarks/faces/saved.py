@@ -5,13 +5,7 @@ Numbers are of the study without copies unless a row, or a function's name, says
 
 from __future__ import annotations
 
-from benchmarks.faces.committed import (
-    CLEAN,
-    FIRST,
-    Found,
-    Rows,
-    found,
-)
+from benchmarks.faces.committed import CLEAN, CURVES, FIRST, Found, Rows, found
 from benchmarks.faces.differences import (
     Hits,
     Ratio,
@@ -20,6 +14,7 @@ from benchmarks.faces.differences import (
     saving_ratio,
     table,
     trials_ratio,
+    without_limits,
 )
 from reports.search_costs import Combination
 from reports.words import limits_text, number
@@ -77,6 +72,11 @@ def periodic_hits(of: Found) -> Hits:
     return arm.hits, arm.trials
 
 
+def dynamic_hits(of: Found) -> Hits:
+    """Return how many trials of dynamic at its default match, of how many."""
+    return of.hits(of.spec.dynamic.space.name, of.target)
+
+
 def more_hits(of: Found) -> Hits:
     """Return how many of dynamic's trials match, its confirmation's counted as well."""
     return of.hits(of.spec.dynamic.space.name, of.target, "census", "confirm")
@@ -105,7 +105,7 @@ def _replays(of: Found) -> tuple[Combination, Combination]:
 def _whole(of: Found, unit: str) -> bool:
     """Return whether every recorded periodic trial matched, so that its cost has no limits."""
     cost = getattr(_replays(of)[0], unit.replace("-", "_"))
-    return cost is not None and cost.ert.low is None and cost.ert.high is None
+    return cost is not None and without_limits(cost.ert)
 
 
 def real_costs() -> dict[str, Rows]:
@@ -141,8 +141,7 @@ def searches() -> str:
         rows.append((told, f"{reached} of {len(of)}", *expected, each, central))
     columns = (
         "search", "reached the target", "trials per match", "epochs, stand-alone", "computed",
-        "each search",
-        "replayed, central 95 %",
+        "each search", "replayed, central 95 %",
     )  # fmt: skip
     return table(columns, rows)
 
@@ -151,11 +150,11 @@ def pace() -> str:
     """Return how many seconds an epoch took, by stage: the load on the machine changed."""
     of = found(CLEAN)
     rows = []
-    for space in ("periodic", "dynamic_default", "baseline"):
-        cells = []
+    for space in CURVES:
+        paces = []
         for stage in ("census", "confirm"):
             trials = of.where(space, stage)
             held, epochs = sum(filter(None, trials.slot_seconds)), sum(filter(None, trials.epochs))
-            cells.append(f"{held / epochs:.2f}" if epochs else "–")
-        rows.append((space, *cells))
+            paces.append(f"{held / epochs:.2f}" if epochs else "–")
+        rows.append((space, *paces))
     return table(("arm", "slot-seconds an epoch, census", "confirmation"), rows)

@@ -12,7 +12,16 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.faces.committed import CLEAN, COPIES, FIRST, found, of_stages, read_rows
+from benchmarks.faces.committed import (
+    CLEAN,
+    COPIES,
+    FIRST,
+    Found,
+    found,
+    having,
+    of_stages,
+    read_rows,
+)
 from benchmarks.faces.differences import CONFIDENCE, Difference, contrast, spread, table
 from reports.equivalence import configurations, confirmed_trials, tests_of
 from reports.table import Trials
@@ -63,7 +72,7 @@ def baseline() -> str:
     found_p = [stats.ttest_ind(of, none, equal_var=False).pvalue for of in arms.values()]
     adjusted = multipletests(found_p, method="holm")[1]
     rows = [("baseline", *spread(none), "", "", "", "")]
-    gains = gains_over_baseline()
+    gains = gains_over_baseline(arms)
     for (arm, of), p in zip(arms.items(), adjusted, strict=True):
         error = sum(statistics.variance(one) / len(one) for one in (of, none)) ** 0.5
         least = error * float(stats.norm.isf(level / 2) + stats.norm.isf(0.2))
@@ -79,7 +88,7 @@ def compared_arms() -> dict[str, list[float]]:
     """Return the test scores of each arm that is compared with the baseline."""
     of = found(CLEAN)
     arms: dict[str, list[float]] = {}
-    for group in configurations(confirmed_trials(of.trials, of.spec.periodic.space.name)):
+    for group in _tuned_periodic(of):
         knobs = " ".join(f"{name}={value}" for name, value in sorted(group.knobs[0].items()))
         arms[f"{TUNED}: {knobs}"] = tests_of(group)
     arms[DEFAULT] = of.default
@@ -88,9 +97,14 @@ def compared_arms() -> dict[str, list[float]]:
     return arms
 
 
-def gains_over_baseline() -> dict[str, Difference]:
+def _tuned_periodic(of: Found) -> list[Trials]:
+    """Return periodic's tuned configurations, trained anew."""
+    return configurations(confirmed_trials(of.trials, of.spec.periodic.space.name))
+
+
+def gains_over_baseline(arms: dict[str, list[float]]) -> dict[str, Difference]:
     """Return each arm's difference from the baseline; limits hold together."""
-    none, arms = found(CLEAN).tests("baseline"), compared_arms()
+    none = found(CLEAN).tests("baseline")
     return {name: contrast([of, none], (1, -1), len(arms)) for name, of in arms.items()}
 
 
@@ -99,9 +113,7 @@ def other_pairs() -> dict[str, tuple[list[float], list[float]]]:
     of = found(CLEAN)
 
     def at(space: str, position: str) -> list[float]:
-        trials = of.where(space)
-        chosen = [i for i, knobs in enumerate(trials.knobs) if knobs["position"] == position]
-        return tests_of(trials.take(chosen))
+        return tests_of(having(of.where(space), lambda knobs: knobs["position"] == position))
 
     return {
         EVERYWHERE: (at("periodic", "all"), of.tests("baseline")),
@@ -150,11 +162,7 @@ def quality_of(study: str) -> Quality:
     assert told is not None and told.margin is not None
     assert told.non_inferior_p is not None and told.two_sided_p is not None
     own = of.tests(of.spec.dynamic.space.name, "confirm")
-    tuned = (
-        tests_of(group)
-        for group in configurations(confirmed_trials(of.trials, of.spec.periodic.space.name))
-    )
-    best = max(tuned, key=statistics.fmean)
+    best = max(map(tests_of, _tuned_periodic(of)), key=statistics.fmean)
     difference = contrast([own, best], (1, -1))
     assert math.isclose(difference.value, told.difference)
     return Quality(
@@ -232,8 +240,7 @@ def objects() -> str:
 
 def _heavy(trials: Trials) -> list[float]:
     """Return the test scores of heavy dropout."""
-    chosen = [i for i, knobs in enumerate(trials.knobs) if knobs["dropout_rate"] >= HEAVY]
-    return tests_of(trials.take(chosen))
+    return tests_of(having(trials, lambda knobs: knobs["dropout_rate"] >= HEAVY))
 
 
 class Position(NamedTuple):

@@ -16,6 +16,7 @@ from benchmarks.faces.saved import (
     SHARED,
     UNSHARED,
     cost_per_match,
+    dynamic_hits,
     more_hits,
     periodic_hits,
     plain_savings,
@@ -59,7 +60,7 @@ class Row(NamedTuple):
 def ratio_rows() -> str:
     """Return the first ratio, and what becomes of it where one thing is changed."""
     of = found(CLEAN)
-    dynamic, periodic = of.hits(of.spec.dynamic.space.name, of.target), periodic_hits(of)
+    dynamic, periodic = dynamic_hits(of), periodic_hits(of)
     knobs, more, base = of.hits("dynamic", of.target), more_hits(of), of.hits("baseline", of.target)
     both = _n(periodic[1], dynamic[1])
     (box,) = (one for one in boxes() if one.shrink == PART_OF_T)
@@ -72,15 +73,15 @@ def ratio_rows() -> str:
             _n(box.trials, dynamic[1]), box_ratio(box),
         ),
         *(
-            _row(f"T from {low} to {high} ¹", _n(within(low, high)[0][1], dynamic[1]),
-                 within(low, high)[1])
+            _row(f"T from {low} to {high} ¹", _n(trials, dynamic[1]), ratio)
             for low, high in HALVES
+            for (_, trials), ratio in [within(low, high)]
         ),
         *(
             _row(f"target: the {name} of the pilot ¹", both, at[name].ratio)
             for name in ("lower quartile", "upper quartile")
         ),
-        _row("test scores count ¹", both, on_test().ratio),
+        _row("test scores count ¹", both, on_test()),
         _row("dynamic scored at the epochs that periodic leaves clean ¹", both, clean[SAME].ratio),
         _row("dynamic scored at as many epochs, at random ¹", both, clean[DRAWN].ratio),
         _row(
@@ -99,7 +100,7 @@ def ratio_rows() -> str:
 def saved_rows() -> str:
     """Return how much tuning is saved, by the way of searching and by unit."""
     of = found(CLEAN)
-    both = _n(periodic_hits(of)[1], of.hits(of.spec.dynamic.space.name, of.target)[1])
+    both = _n(periodic_hits(of)[1], dynamic_hits(of)[1])
     rows = [
         *(
             _row(f"random search, in {unit}", both, ratio)
@@ -127,7 +128,8 @@ def _real(kind: str, told: str, unit: str) -> Row:
 
 def score_rows() -> str:
     """Return what beats what on test, and what the position does."""
-    base, arms, gains = len(found(CLEAN).tests("baseline")), compared_arms(), gains_over_baseline()
+    base, arms = len(found(CLEAN).tests("baseline")), compared_arms()
+    gains, quality = gains_over_baseline(arms), quality_of(CLEAN)
     tuned = next(name for name in arms if name.startswith(TUNED))
     others, light = other_differences(), dropouts()[LIGHT]
     positions = by_position()
@@ -140,7 +142,7 @@ def score_rows() -> str:
         _row("dynamic at its default − baseline", _n(len(arms[DEFAULT]), base), gains[DEFAULT]),
         _row(
             "dynamic at its default − tuned periodic",
-            _n(*quality_of(CLEAN).n), quality_of(CLEAN).difference,
+            _n(*quality.n), quality.difference,
         ),
         _row("periodic everywhere, T at random − baseline", *_pair(others[EVERYWHERE])),
         _row(

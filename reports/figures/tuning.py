@@ -23,7 +23,7 @@ from reports.figures.chart import (
 from reports.figures.theme import ARMS
 from reports.sentence import number
 from reports.tuning_curve import tuning_curve, why_no_band
-from reports.words import percent
+from reports.words import percent, stopped_before
 from tuner.cli.formatting import plural
 
 MOST_TRIALS_DRAWN = 80
@@ -224,9 +224,8 @@ def _needed(found: TuningCurves, index: int) -> str:
     label, trials = found.labels[index], found.to_match[index]
     bound, why = "", ""
     if stopped := found.stopped[index]:
-        were = "was stopped before it" if stopped.num_stopped == 1 else "were stopped before they"
-        bound = f"{stopped.bound} "
-        why = f" ({stopped.num_stopped} of its {plural(stopped.num_trials, 'trial')} {were} could)"
+        of_all = f"{stopped.num_stopped} of its {plural(stopped.num_trials, 'trial')}"
+        bound, why = f"{stopped.bound} ", f" ({of_all} {stopped_before(stopped.num_stopped)})"
     if trials is None:
         return f"{label} does not reach it in its trials{why}"
     return f"{label} needs {bound}{number(max(1.0, trials))} trial{'' if trials <= 1 else 's'}{why}"
